@@ -1,0 +1,1 @@
+"""Seconds, bytes, nats and dollars of a stage, each with its source."""

@@ -1,0 +1,208 @@
+"""Seconds and bytes of every kind of stage, for all formats and micro-batch sizes at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cost_model.arrays import FloatArray, IntArray
+from cost_model.latency import LayerLatency, decode_layer_s, embedding_s, head_s, prefill_layer_s
+from cost_model.lookup import CostTables, Phase
+from cost_model.memory import (
+    activation_bytes,
+    buffer_bytes,
+    embedding_bytes,
+    head_bytes,
+    kv_bytes_per_request,
+    layer_weight_bytes,
+    logits_bytes,
+)
+from cost_model.source import Source
+from profiles.architecture import Model
+from profiles.cluster import EngineSettings, Workload
+from profiles.formats import Format
+from profiles.gpus import Gpu
+from profiles.kernels import Kernel
+from profiles.links import Link
+
+__all__ = ["StageType", "stage_bytes", "stage_times"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StageType:
+    """
+    A tensor-parallel group as a stage.
+
+    Parameters
+    ----------
+    gpu, tp, link
+        GPU type, how many of them, and what joins them.
+    kernels
+        Kernel by format name.
+    formats
+        Shape (F,): formats that it can run at this ``tp``.
+    """
+
+    gpu: Gpu
+    tp: int
+    link: Link
+    kernels: Mapping[str, Kernel]
+    formats: NDArray[np.bool_]
+
+
+def mean_context(workload: Workload) -> float:
+    """Mean tokens of a request in the KV cache over the decode steps."""
+    return workload.prompt_tokens + (workload.output_tokens - 1) / 2
+
+
+def stage_times(
+    model: Model,
+    stages: Sequence[StageType],
+    formats: Sequence[Format],
+    engine: EngineSettings,
+    workload: Workload,
+    sizes: IntArray,
+    tables: CostTables,
+) -> tuple[dict[str, FloatArray], Source]:
+    """
+    Seconds of layers, embedding and head on every stage type.
+
+    Parameters
+    ----------
+    model, engine, workload, tables
+        What is asked.
+    stages, formats
+        G stage types and F formats.
+    sizes
+        Micro-batch sizes, shape (M,).
+
+    Returns
+    -------
+    dict
+        ``prefill_s`` and ``decode_s`` of shape (G, F, K, M), 0 where a stage lacks the format;
+        ``embedding_prefill_s``, ``embedding_decode_s``, ``head_prefill_s`` and ``head_decode_s``
+        of shape (G, M).
+    Source
+        The weakest source among them.
+
+    Raises
+    ------
+    MissingProfileError
+        When a time is neither in a table nor modelled.
+    """
+    pricing = _Pricing(model, formats, engine, workload, sizes, tables)
+    layers = [pricing.layers(stage) for stage in stages]
+    times = {
+        "prefill_s": np.array([prefill for prefill, _ in layers]),
+        "decode_s": np.array([decode for _, decode in layers]),
+    }
+    for name, seconds in (("embedding", embedding_s), ("head", head_s)):
+        for phase in ("prefill", "decode"):
+            rows = [pricing.end(seconds, phase, stage) for stage in stages]
+            times[f"{name}_{phase}_s"] = np.array(rows)
+    return times, pricing.source
+
+
+@dataclass(slots=True)
+class _Pricing:
+    """Asks the latency model and keeps the weakest source of its answers."""
+
+    model: Model
+    formats: Sequence[Format]
+    engine: EngineSettings
+    workload: Workload
+    sizes: IntArray
+    tables: CostTables
+    source: Source = Source.MEASURED
+
+    def take(self, answer: LayerLatency) -> FloatArray:
+        self.source = max(self.source, answer.source)
+        return answer.seconds
+
+    def layers(self, stage: StageType) -> tuple[FloatArray, FloatArray]:
+        """Shapes (F, K, M): prefill and decode."""
+        shape = (len(self.formats), len(self.model.kinds), len(self.sizes))
+        prefill, decode = np.zeros(shape), np.zeros(shape)
+        context = mean_context(self.workload)
+        for f, layer_format in enumerate(self.formats):
+            if not stage.formats[f]:
+                continue
+            kernel = stage.kernels[layer_format.name]
+            for k, kind in enumerate(self.model.kinds):
+                where = (kind, stage.gpu, self.engine.name, kernel, layer_format, stage.tp)
+                on = (*where, stage.link, self.sizes)
+                prefill[f, k] = self.take(
+                    prefill_layer_s(*on, self.workload.prompt_tokens, self.tables)
+                )
+                decode[f, k] = self.take(
+                    decode_layer_s(*on, context, self.engine.kv_bits, self.tables)
+                )
+        return prefill, decode
+
+    def end(
+        self, seconds: Callable[..., LayerLatency], phase: Phase, stage: StageType
+    ) -> FloatArray:
+        """Shape (M,): embedding or head."""
+        prompt = self.workload.prompt_tokens
+        tokens = prompt if phase == "prefill" else mean_context(self.workload)
+        where = (self.model, stage.gpu, self.engine.name, stage.tp, stage.link)
+        return self.take(seconds(*where, phase, self.sizes, tokens, self.tables))
+
+
+def stage_bytes(
+    model: Model,
+    tps: Sequence[int],
+    formats: Sequence[Format],
+    engine: EngineSettings,
+    workload: Workload,
+    sizes: IntArray,
+) -> dict[str, FloatArray]:
+    """
+    Bytes on each GPU of every stage type.
+
+    Parameters
+    ----------
+    model, engine, workload
+        What is asked.
+    tps
+        Tensor-parallel size of G stage types.
+    formats
+        F formats.
+    sizes
+        Micro-batch sizes, shape (M,).
+
+    Returns
+    -------
+    dict
+        ``weight_bytes`` (G, F, K); ``kv_bytes`` (G, K) of one request at full length;
+        ``embedding_bytes``, ``head_bytes`` and ``shared_bytes`` (G,), the last what tied weights
+        save where both are held; ``prefill_work_bytes``, ``decode_work_bytes`` and
+        ``head_prefill_work_bytes``, ``head_decode_work_bytes`` (G, M).
+    """
+    kinds, tokens = model.kinds, workload.prompt_tokens + workload.output_tokens
+    head = np.array([head_bytes(model, tp) for tp in tps])
+    logits = np.array([logits_bytes(model, sizes, tp) for tp in tps])
+    return {
+        "weight_bytes": np.array(
+            [[[layer_weight_bytes(k, f, tp) for k in kinds] for f in formats] for tp in tps]
+        ),
+        "kv_bytes": np.array(
+            [[kv_bytes_per_request(k, tokens, engine.kv_bits, tp) for k in kinds] for tp in tps]
+        ),
+        "embedding_bytes": np.array([embedding_bytes(model, tp) for tp in tps]),
+        "head_bytes": head,
+        "shared_bytes": head if model.tied_embeddings else np.zeros_like(head),
+        "prefill_work_bytes": _work_bytes(model, sizes * workload.prompt_tokens, tps),
+        "decode_work_bytes": _work_bytes(model, sizes, tps),
+        "head_prefill_work_bytes": logits,
+        "head_decode_work_bytes": logits.copy(),
+    }
+
+
+def _work_bytes(model: Model, rows: IntArray, tps: Sequence[int]) -> FloatArray:
+    """Shape (G, M): activations of the widest kind of layer, and buffers to send and receive."""
+    peaks = [
+        np.max([activation_bytes(kind, rows, tp) for kind in model.kinds], axis=0) for tp in tps
+    ]
+    return np.array(peaks) + buffer_bytes(model.hidden, rows)

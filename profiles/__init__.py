@@ -1,0 +1,1 @@
+"""The ground floor: catalogues, cost tables and the nouns of a request."""

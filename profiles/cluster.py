@@ -1,0 +1,148 @@
+"""The nouns of a request: what GPUs there are, how they are joined, and what is to be served."""
+
+from dataclasses import dataclass, field
+
+from profiles.errors import InputError
+from profiles.gpus import Gpu
+from profiles.links import Link
+
+__all__ = ["TENSOR_PARALLEL_SIZES", "Cluster", "EngineSettings", "GpuGroup", "Node", "Workload"]
+
+TENSOR_PARALLEL_SIZES = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuGroup:
+    """
+    Equal GPUs of one node.
+
+    Parameters
+    ----------
+    gpu
+        The type.
+    count
+        How many there are, at least 1.
+    price_usd_per_hour
+        Price of one GPU; None when unknown. Ignored where the node has a price of its own.
+    min_used, max_used
+        How many of them a plan must and may use; ``max_used`` None allows all.
+    """
+
+    gpu: Gpu
+    count: int
+    price_usd_per_hour: float | None = None
+    min_used: int = 0
+    max_used: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"count of {self.gpu.name} is {self.count}; it must be at least 1.")
+        if not 0 <= self.min_used <= self.usable:
+            raise InputError(
+                f"min_used of {self.gpu.name} is {self.min_used}, but 0 to {self.usable} may be "
+                "used; lower min_used or raise max_used or count."
+            )
+
+    @property
+    def usable(self) -> int:
+        """How many of the GPUs a plan may use."""
+        return self.count if self.max_used is None else min(self.count, self.max_used)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """
+    A machine: its GPUs, the link between them, and its network card.
+
+    Parameters
+    ----------
+    name
+        Unique within the cluster.
+    groups
+        The GPUs, one group per type.
+    link
+        Joins any two GPUs of the node.
+    nic
+        Joins the node with others; every transfer that leaves (or enters) the node shares it.
+    price_usd_per_hour
+        Price of the whole node, charged as soon as one of its GPUs is used; None when its GPUs
+        are rented one by one.
+    """
+
+    name: str
+    groups: tuple[GpuGroup, ...]
+    link: Link
+    nic: Link
+    price_usd_per_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """
+    Nodes and how they are joined.
+
+    Parameters
+    ----------
+    nodes
+        At least one.
+    tensor_parallel
+        Sizes of tensor-parallel groups that a stage may have.
+    between
+        Links of particular pairs of nodes, by name in either order; other pairs use the slower
+        of the two NICs.
+    """
+
+    nodes: tuple[Node, ...]
+    tensor_parallel: tuple[int, ...] = TENSOR_PARALLEL_SIZES
+    between: dict[frozenset[str], Link] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """
+    What is served: a batch of equal requests.
+
+    Parameters
+    ----------
+    batch_sizes
+        Requests served together; with several, the plan chooses one.
+    prompt_tokens, output_tokens
+        Length of every prompt and every answer, in tokens.
+    num_requests
+        Requests in all, served in waves of one batch; None means one batch.
+    prefill_micro_batches, decode_micro_batches
+        Allowed micro-batch sizes; None allows the ceilings of batch / m for every m.
+    """
+
+    batch_sizes: tuple[int, ...]
+    prompt_tokens: int
+    output_tokens: int
+    num_requests: int | None = None
+    prefill_micro_batches: tuple[int, ...] | None = None
+    decode_micro_batches: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """
+    The serving engine and what it does with memory.
+
+    Parameters
+    ----------
+    name
+        Whose kernels run the model: see `profiles.kernels`.
+    memory_fraction
+        Share of a GPU's memory the engine may fill.
+    reserve_bytes
+        Memory that the engine's runtime takes on each GPU (context, workspace, graphs).
+    kv_bits
+        Width of the KV cache: 16 or 8.
+    kernels
+        Kernel by (GPU name, format name) where the engine's default is not wanted.
+    """
+
+    name: str = "vllm"
+    memory_fraction: float = 0.92
+    reserve_bytes: int = 1024**3
+    kv_bits: int = 16
+    kernels: dict[tuple[str, str], str] = field(default_factory=dict)

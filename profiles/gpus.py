@@ -1,0 +1,96 @@
+"""The catalogue of GPUs: what each can hold, move and compute."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from profiles.catalogue import look_up, optional_float, read_rows
+from profiles.errors import InputError
+from profiles.units import GB, GIB, TERA
+
+__all__ = ["Gpu", "find_gpu", "gpu_aliases", "load_gpus"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """
+    A type of GPU, by its datasheet.
+
+    Parameters
+    ----------
+    name
+        Unique within the catalogue.
+    architecture
+        NVIDIA's name of the generation.
+    compute_capability
+        Ten times the CUDA compute capability: 75 is sm75.
+    memory_bytes
+        Memory that CUDA reports, which is less than the card's nominal size.
+    memory_bytes_per_s
+        Peak bandwidth of that memory.
+    fp16_flops
+        Peak dense FLOP/s in 16 bits, on tensor cores where there are any.
+    int8_ops
+        Peak dense operations per second in int8 on tensor cores; None without such cores.
+    link
+        Name of the link that usually joins GPUs of this type inside a node.
+    source
+        Where the figures come from.
+    """
+
+    name: str
+    architecture: str
+    compute_capability: int
+    memory_bytes: int
+    memory_bytes_per_s: float
+    fp16_flops: float
+    int8_ops: float | None
+    link: str
+    source: str
+
+    def __post_init__(self) -> None:
+        """Refuse a GPU that could hold or do nothing."""
+        for field in ("memory_bytes", "memory_bytes_per_s", "fp16_flops"):
+            value = getattr(self, field)
+            if not value > 0:
+                raise InputError(f"{field} of GPU {self.name!r} is {value}; it must be positive.")
+
+
+def _gpu(row: Mapping[str, str]) -> Gpu:
+    int8_tops = optional_float(row["int8_tops"])
+    return Gpu(
+        name=row["name"],
+        architecture=row["architecture"],
+        compute_capability=int(row["compute_capability"]),
+        memory_bytes=round(float(row["memory_gib"]) * GIB),
+        memory_bytes_per_s=float(row["memory_gb_per_s"]) * GB,
+        fp16_flops=float(row["fp16_tflops"]) * TERA,
+        int8_ops=None if int8_tops is None else int8_tops * TERA,
+        link=row["link"],
+        source=row["source"],
+    )
+
+
+@cache
+def load_gpus() -> Mapping[str, Gpu]:
+    """All GPUs of the catalogue by name."""
+    return {row["name"]: _gpu(row) for row in read_rows("gpus.csv")}
+
+
+@cache
+def gpu_aliases() -> Mapping[str, str]:
+    """Usual short names, in lower case, to names of the catalogue: ``a100`` is A100-40G-SXM."""
+    rows = read_rows("gpus.csv")
+    return {alias.lower(): row["name"] for row in rows for alias in row["aliases"].split()}
+
+
+def find_gpu(name: str, pointer: str = "") -> Gpu:
+    """
+    The GPU of this name or alias, whatever its case.
+
+    Raises
+    ------
+    InputError
+        When the catalogue has no such GPU; ``pointer`` says where the name stood.
+    """
+    return look_up(load_gpus(), gpu_aliases(), name, kind="GPU", pointer=pointer)

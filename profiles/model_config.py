@@ -1,0 +1,233 @@
+"""Reading a model from the config.json that Hugging Face keeps beside its weights."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from profiles.architecture import LayerKind, Model
+from profiles.attention_windows import layer_windows
+from profiles.config_fields import ConfigFields
+from profiles.errors import InputError
+from profiles.families import FAMILIES, REFUSED_KEYS, REFUSED_TYPES, Family
+
+__all__ = ["model_from_config"]
+
+_MAX_LAYERS = 10_000
+_GATED_ACTIVATIONS = ("silu", "swish", "swiglu", "geglu", "gelu_pytorch_tanh")
+
+
+def model_from_config(config: Mapping[str, object], name: str, pointer: str = "") -> Model:
+    """
+    The model that a config.json describes.
+
+    Parameters
+    ----------
+    config
+        The parsed file. Families not known by name are read as Llama-like when their
+        ``architectures`` say that they are causal language models.
+    name
+        What to call the model.
+    pointer
+        JSON pointer to the file within the request, for errors.
+
+    Returns
+    -------
+    Model
+        With one kind per distinct shape of layer: dense or mixture of experts, full or
+        sliding-window attention.
+
+    Raises
+    ------
+    InputError
+        When a figure is missing or senseless, or the architecture is not one of plain
+        attention and feed-forward layers (MLA, state-space, linear attention).
+    """
+    fields = ConfigFields(config, pointer)
+    fields = fields.nested("text_config") or fields
+    try:
+        return _model(fields, _family(fields), name)
+    except InputError as error:
+        if error.pointer:
+            raise
+        raise InputError(error.message, pointer=pointer) from None
+
+
+def _model(fields: ConfigFields, family: Family, name: str) -> Model:
+    fields = fields.with_defaults(family.defaults)
+    num_layers = fields.integer("num_hidden_layers", "n_layer", "num_layers", at_most=_MAX_LAYERS)
+    hidden = _hidden(fields)
+    base = _base_kind(fields, family)
+    windows = layer_windows(fields, family, num_layers)
+    sparse = _sparse_layers(fields, num_layers)
+    moe = _moe_kind(fields, base) if any(sparse) else base
+    layers = [
+        dataclasses.replace(moe if is_sparse else base, window=window)
+        for is_sparse, window in zip(sparse, windows, strict=True)
+    ]
+    kinds, layer_kinds = _number(layers)
+    return Model(
+        name=name,
+        hidden=hidden,
+        vocab=fields.integer("vocab_size"),
+        tied_embeddings=fields.flag("tie_word_embeddings", default=family.tied),
+        learned_positions=_learned_positions(fields, family),
+        kinds=kinds,
+        layer_kinds=layer_kinds,
+        pretrained=True,
+        source=_source(fields),
+        small_weights=family.final_vectors * hidden,
+    )
+
+
+def _source(fields: ConfigFields) -> str:
+    model_type = fields.text("model_type")
+    known = "" if model_type in FAMILIES else ", read as a Llama-like decoder"
+    return f"config.json of model_type {model_type}{known}"
+
+
+def _family(fields: ConfigFields) -> Family:
+    model_type = fields.text("model_type")
+    refused = REFUSED_TYPES.get(model_type)
+    for key, what in REFUSED_KEYS.items():
+        if fields.has(key):
+            refused = what
+    if refused:
+        raise fields.wrong("model_type", f"{model_type!r} has {refused}, which is not modelled")
+    if fields.flag("is_encoder_decoder", default=False):
+        raise fields.wrong("is_encoder_decoder", "this is an encoder-decoder, not a decoder")
+    return FAMILIES.get(model_type) or _llama_like(fields, model_type)
+
+
+def _llama_like(fields: ConfigFields, model_type: str) -> Family:
+    architectures = fields.texts("architectures") or ()
+    if not any(each.endswith("ForCausalLM") for each in architectures):
+        raise fields.wrong(
+            "model_type",
+            f"{model_type!r} is not a known decoder (known: {', '.join(FAMILIES)}) and "
+            "`architectures` names no ...ForCausalLM",
+        )
+    experts = [key for key in fields.values if "expert" in str(key) or "moe" in str(key)]
+    if experts and not _num_experts(fields):
+        raise fields.wrong(experts[0], f"experts under this name are not known for {model_type!r}")
+    activation = fields.text("hidden_act", default="silu")
+    # PretrainedConfig ties embeddings unless told otherwise, and then leaves the field out.
+    return Family(tied=True, gated=activation in _GATED_ACTIVATIONS, window_rule="none")
+
+
+def _hidden(fields: ConfigFields) -> int:
+    hidden = fields.integer("hidden_size", "n_embd", "n_embed", "d_model")
+    projected = fields.integer("word_embed_proj_dim", default=hidden)
+    if projected != hidden:
+        raise fields.wrong(
+            "word_embed_proj_dim", f"{projected} differs from hidden_size {hidden}: not modelled"
+        )
+    return hidden
+
+
+def _head_dim(fields: ConfigFields, hidden: int, heads: int) -> int:
+    head_dim = fields.optional_integer("head_dim")
+    if head_dim is None and hidden % heads:
+        raise fields.wrong(
+            "num_attention_heads",
+            f"{heads} heads do not divide hidden_size {hidden}: give head_dim",
+        )
+    return head_dim or hidden // heads
+
+
+def _kv_heads(fields: ConfigFields, heads: int) -> int:
+    # Falcon's older files say multi_query and repeat num_kv_heads without using it.
+    if fields.text("model_type") == "falcon" and not fields.flag(
+        "new_decoder_architecture", default=False
+    ):
+        return 1 if fields.flag("multi_query", default=True) else heads
+    return fields.optional_integer("num_key_value_heads", "num_kv_heads", "n_head_kv") or heads
+
+
+def _base_kind(fields: ConfigFields, family: Family) -> LayerKind:
+    hidden = _hidden(fields)
+    heads = fields.integer("num_attention_heads", "n_head")
+    kv_heads, head_dim = _kv_heads(fields, heads), _head_dim(fields, hidden, heads)
+    ffn = fields.optional_integer("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+    if ffn is None and family.gated:
+        raise fields.missing("intermediate_size")
+    kind = LayerKind(
+        name="decoder",
+        hidden=hidden,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        ffn=ffn or 4 * hidden,
+        gated=family.gated,
+    )
+    return dataclasses.replace(kind, small_weights=_small_weights(fields, family, kind))
+
+
+def _small_weights(fields: ConfigFields, family: Family, kind: LayerKind) -> int:
+    """Norms and biases of a dense layer."""
+    attention_bias = fields.optional_flag("attention_bias", "use_bias", "enable_bias", "bias")
+    ffn_bias = fields.optional_flag("mlp_bias", "use_bias", "enable_bias", "bias")
+    count = family.norm_vectors * kind.hidden + 2 * family.qk_norm * kind.head_dim
+    if family.qkv_bias if attention_bias is None else attention_bias:
+        count += kind.head_dim * (kind.heads + 2 * kind.kv_heads)
+    if family.out_bias if attention_bias is None else attention_bias:
+        count += kind.hidden
+    if family.ffn_bias if ffn_bias is None else ffn_bias:
+        count += (kind.matrices_per_ffn - 1) * kind.ffn + kind.hidden
+    return count
+
+
+def _num_experts(fields: ConfigFields) -> int:
+    names = ("num_local_experts", "num_experts", "n_routed_experts")
+    return fields.optional_integer(*names, at_least=0) or 0
+
+
+def _sparse_layers(fields: ConfigFields, num_layers: int) -> list[bool]:
+    """Which layers route their tokens to experts."""
+    if _num_experts(fields) == 0:
+        return [False] * num_layers
+    dense = set(fields.integers("mlp_only_layers") or ())
+    step = fields.integer("decoder_sparse_step", default=1)
+    first = fields.integer("first_k_dense_replace", default=0, at_least=0)
+    every = fields.integer("moe_layer_freq", default=1)
+    return [
+        layer not in dense and (layer + 1) % step == 0 and layer >= first and layer % every == 0
+        for layer in range(num_layers)
+    ]
+
+
+def _moe_kind(fields: ConfigFields, dense: LayerKind) -> LayerKind:
+    num_experts = _num_experts(fields)
+    ffn = fields.optional_integer("moe_intermediate_size") or dense.ffn
+    shared = fields.optional_integer("shared_expert_intermediate_size", at_least=0)
+    if shared is None:
+        shared = ffn * fields.integer("n_shared_experts", default=0, at_least=0)
+    gate = dense.hidden if fields.has("shared_expert_intermediate_size") else 0
+    return dataclasses.replace(
+        dense,
+        num_experts=num_experts,
+        experts_per_token=fields.integer("num_experts_per_tok", "num_experts_per_token"),
+        ffn=ffn,
+        shared_ffn=shared,
+        small_weights=dense.small_weights + num_experts * dense.hidden + gate,
+    )
+
+
+def _learned_positions(fields: ConfigFields, family: Family) -> int:
+    if family.position_offset is None:
+        return 0
+    return fields.integer("max_position_embeddings", "n_positions") + family.position_offset
+
+
+def _number(layers: Sequence[LayerKind]) -> tuple[tuple[LayerKind, ...], tuple[int, ...]]:
+    """Distinct kinds with names of their own, and the index of each layer's kind."""
+    distinct = list(dict.fromkeys(layers))
+    kinds = tuple(dataclasses.replace(kind, name=_name(kind, distinct)) for kind in distinct)
+    return kinds, tuple(distinct.index(layer) for layer in layers)
+
+
+def _name(kind: LayerKind, distinct: Sequence[LayerKind]) -> str:
+    parts = ["decoder"]
+    if len({bool(each.num_experts) for each in distinct}) > 1:
+        parts.append("moe" if kind.num_experts else "dense")
+    if len({each.window for each in distinct}) > 1:
+        parts.append("window" if kind.window else "full")
+    return "-".join(parts)

@@ -1,0 +1,178 @@
+"""
+What is published about the quality of quantised models.
+
+A loss is an increase of ln(perplexity) in nats: predicted perplexity = perplexity at 16 bits
+times exp(loss). An *anchor* is the loss of a whole model at uniform 4 bits; the error of
+quantised Gaussian weights says how the loss grows or shrinks at other widths.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from profiles.architecture import Model
+from profiles.catalogue import optional_float, read_rows
+from profiles.errors import InputError
+
+__all__ = [
+    "DEFAULT_NATS_W8A8",
+    "Anchor",
+    "anchor_for",
+    "best_anchor",
+    "class_anchor",
+    "gaussian_t2",
+    "load_anchors",
+]
+
+# W8A8 SmoothQuant costs 0.02 to 0.06 nats on Qwen3 base models (arXiv 2505.02214).
+DEFAULT_NATS_W8A8 = 0.03
+
+_PER_CHANNEL = 4096  # input width that the table's per-channel row was computed for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """
+    Loss of a whole model at uniform 4 bits.
+
+    Parameters
+    ----------
+    model
+        Name of the model, or of the class of models.
+    method, group_size
+        How it was quantised; None for one scale per output channel.
+    perplexity_16
+        Perplexity at 16 bits on the same text; None when unknown.
+    nats_at_4_bits
+        Increase of ln(perplexity) at 4-bit weights.
+    nats_w8a8
+        Increase of ln(perplexity) at 8-bit weights and activations, all told.
+    dataset
+        The text.
+    provenance
+        ``measured`` on this very model, ``analytic`` when carried over or scaled.
+    source
+        Where the figures come from.
+    """
+
+    model: str
+    method: str
+    group_size: int | None
+    perplexity_16: float | None
+    nats_at_4_bits: float
+    nats_w8a8: float = DEFAULT_NATS_W8A8
+    dataset: str
+    provenance: str
+    source: str
+
+    def __post_init__(self) -> None:
+        """Refuse losses that are negative or no number."""
+        for field in ("nats_at_4_bits", "nats_w8a8"):
+            value = getattr(self, field)
+            if not 0 <= value < math.inf:
+                raise InputError(f"{field} of {self.model!r} is {value}; it must be >= 0 nats.")
+
+
+def _anchor(row: Mapping[str, str]) -> Anchor:
+    w8a8 = optional_float(row["nats_w8a8"])
+    return Anchor(
+        model=row["model"],
+        method=row["method"],
+        group_size=int(row["group_size"]) if row["group_size"] else None,
+        perplexity_16=optional_float(row["perplexity_16"]),
+        nats_at_4_bits=float(row["nats_at_4_bits"]),
+        nats_w8a8=DEFAULT_NATS_W8A8 if w8a8 is None else w8a8,
+        dataset=row["dataset"],
+        provenance=row["provenance"],
+        source=row["source"],
+    )
+
+
+@cache
+def load_anchors() -> Mapping[str, Anchor]:
+    """Published anchors by the model's name in the catalogue."""
+    return {row["model"]: _anchor(row) for row in read_rows("anchors.csv")}
+
+
+def anchor_for(model_name: str) -> Anchor | None:
+    """The published anchor of a model of the catalogue; None where there is none."""
+    return load_anchors().get(model_name)
+
+
+def class_anchor(model: Model) -> Anchor:
+    """The median anchor of models of this family or, failing that, of this size."""
+    row = next(
+        row
+        for row in read_rows("anchor_classes.csv")
+        if model.name.lower().startswith(row["model_prefix"])
+        and model.num_parameters < float(row["up_to_parameters"])
+    )
+    return Anchor(
+        model=row["name"],
+        method="GPTQ",
+        group_size=128,
+        perplexity_16=None,
+        nats_at_4_bits=float(row["nats_at_4_bits"]),
+        dataset="wikitext2 and c4",
+        provenance="analytic",
+        source=row["source"],
+    )
+
+
+def best_anchor(model: Model) -> Anchor:
+    """The published anchor of a model if there is one, else that of its class."""
+    return anchor_for(model.name) or class_anchor(model)
+
+
+@cache
+def _t2_table() -> Mapping[int, Mapping[int, float]]:
+    """Width of the weights to group size to relative squared error."""
+    table: dict[int, dict[int, float]] = {}
+    for row in read_rows("t2_gaussian.csv"):
+        table.setdefault(int(row["bits"]), {})[int(row["group_size"])] = float(row["t2"])
+    return table
+
+
+def gaussian_t2(bits: int, group_size: int | None) -> float:
+    """
+    Relative squared error of Gaussian weights rounded to the nearest of 2^bits levels.
+
+    Parameters
+    ----------
+    bits
+        2, 3, 4, 5, 6, 8, or 16, where the error is 0.
+    group_size
+        Weights that share a scale and a zero, 32 to 4096; None for one pair per output channel.
+        Between the sizes computed (32, 64, 128, 4096) it is interpolated on log-log axes.
+
+    Returns
+    -------
+    float
+        ``||W - Q(W)||^2 / ||W||^2`` of asymmetric min-max rounding.
+
+    Raises
+    ------
+    InputError
+        At other widths, or beyond those group sizes.
+    """
+    if bits == 16:
+        return 0.0
+    by_group = _t2_table().get(bits)
+    group = _PER_CHANNEL if group_size is None else group_size
+    if by_group is None or not min(by_group) <= group <= max(by_group):
+        raise InputError(
+            f"No quantisation error known for {bits} bits in groups of {group} "
+            "(known: 2, 3, 4, 5, 6, 8 and 16 bits in groups of 32 to 4096)."
+        )
+    return _interpolated(by_group, group)
+
+
+def _interpolated(by_group: Mapping[int, float], group: int) -> float:
+    if group in by_group:
+        return by_group[group]
+    below = max(size for size in by_group if size < group)
+    above = min(size for size in by_group if size > group)
+    share = math.log(group / below) / math.log(above / below)
+    growth = math.log(by_group[above] / by_group[below])
+    return by_group[below] * math.exp(share * growth)

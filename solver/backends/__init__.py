@@ -1,0 +1,1 @@
+"""Adapters to solvers, one file each; only they import a solver."""

@@ -1,0 +1,297 @@
+"""From catalogue nouns (model, cluster, workload, engine) to the coefficients of a problem."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cost_model.lookup import CostTables
+from cost_model.network import network_times
+from cost_model.quality import layer_loss_nats, quality_source
+from cost_model.source import Source
+from cost_model.stages import StageType, stage_bytes, stage_times
+from profiles.architecture import Model
+from profiles.cluster import Cluster, EngineSettings, Workload
+from profiles.coefficients import coefficients_for
+from profiles.errors import InputError
+from profiles.formats import Format, find_format
+from profiles.quality import best_anchor
+from profiles.tables import CostTable
+from solver.places import FormatChoice, Place, find_places, layer_formats, stage_types
+from solver.problem import (
+    BatchOption,
+    FloatArray,
+    IntArray,
+    PipelineProblem,
+    StageGroup,
+    default_micro_batches,
+)
+
+__all__ = ["BuiltProblem", "FormatChoice", "QualityChoice", "build_problem"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityChoice:
+    """
+    Own figures on quality; None takes what is published or predicted.
+
+    Parameters
+    ----------
+    nats_at_4_bits
+        Loss of the whole model at uniform 4 bits (group 128), nats of ln(perplexity).
+    perplexity_16
+        Perplexity at 16 bits.
+    loss_nats
+        Loss of every layer in every format, shape (L, F), formats as in `FormatChoice.names`.
+    """
+
+    nats_at_4_bits: float | None = None
+    perplexity_16: float | None = None
+    loss_nats: tuple[tuple[float, ...], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltProblem:
+    """
+    A problem and what it rests on.
+
+    Parameters
+    ----------
+    problem
+        The coefficients.
+    gpu_names
+        GPU type of every device class.
+    kernels
+        Kernel by (GPU name, format name).
+    source
+        Weakest provenance of the times.
+    uncertainty
+        How far the times may be off, in words.
+    quality_source
+        What the quality loss rests on, in words.
+    default_loss_limit_nats
+        Loss of the whole model at uniform 4 bits; None when no 4-bit loss is known.
+    warnings
+        What the user should know before trusting the plan.
+    """
+
+    problem: PipelineProblem
+    gpu_names: tuple[str, ...]
+    kernels: Mapping[tuple[str, str], str]
+    source: Source
+    uncertainty: str
+    quality_source: str
+    default_loss_limit_nats: float | None
+    warnings: tuple[str, ...]
+
+
+def build_problem(
+    *,
+    model: Model,
+    cluster: Cluster,
+    workload: Workload,
+    engine: EngineSettings,
+    formats: FormatChoice,
+    quality: QualityChoice | None = None,
+    tables: tuple[CostTable, ...] = (),
+) -> BuiltProblem:
+    """
+    Price every layer, GPU, format and micro-batch size of a request.
+
+    Parameters
+    ----------
+    model, cluster, workload, engine, formats, quality
+        What is asked.
+    tables
+        Cost tables of the user; they answer before the calibrated model does.
+
+    Raises
+    ------
+    InputError
+        When no GPU can run anything, or a layer's formats have no kernel on any GPU.
+    MissingProfileError
+        When a time is neither in a table nor modelled.
+    """
+    chosen = tuple(find_format(name) for name in formats.names)
+    places, warnings = find_places(cluster, engine, formats)
+    homes, stages = _stages(model, cluster, chosen, places)
+    sizes, batches = _micro_batches(workload)
+    cost_tables = CostTables.of(model.name, tables)
+    times, source = stage_times(model, stages, chosen, engine, workload, sizes, cost_tables)
+    loss = _loss(model, chosen, quality or QualityChoice())
+    problem = PipelineProblem(
+        devices=tuple(place.device(cluster, engine) for place in places),
+        groups=tuple(
+            StageGroup(device=home, tensor_parallel=stage.tp)
+            for home, stage in zip(homes, stages, strict=True)
+        ),
+        node_names=tuple(node.name for node in cluster.nodes),
+        node_price_usd_per_hour=np.array([n.price_usd_per_hour or 0.0 for n in cluster.nodes]),
+        format_names=formats.names,
+        kind_names=tuple(kind.name for kind in model.kinds),
+        layer_kinds=np.array(model.layer_kinds, dtype=np.int64),
+        loss_nats=loss.nats,
+        layer_formats=layer_formats(formats, model.num_layers),
+        group_formats=np.array([stage.formats for stage in stages]),
+        micro_batches=sizes,
+        batches=batches,
+        prompt_tokens=workload.prompt_tokens,
+        output_tokens=workload.output_tokens,
+        num_requests=workload.num_requests,
+        **times,
+        **stage_bytes(model, [s.tp for s in stages], chosen, engine, workload, sizes),
+        **network_times(cluster, model.hidden, workload, sizes),
+        perplexity_16=loss.perplexity_16,
+    )
+    _check_layers(problem, formats, engine)
+    return BuiltProblem(
+        problem=problem,
+        gpu_names=tuple(place.group.gpu.name for place in places),
+        kernels={
+            (place.group.gpu.name, name): kernel.kernel
+            for place in places
+            for name, kernel in place.kernels.items()
+        },
+        source=source,
+        uncertainty=_uncertainty(stages, engine.name, source),
+        quality_source=loss.text,
+        default_loss_limit_nats=loss.at_4_bits,
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _stages(
+    model: Model, cluster: Cluster, formats: tuple[Format, ...], places: list[Place]
+) -> tuple[list[int], list[StageType]]:
+    found = stage_types(model, cluster, formats, places)
+    if not found:
+        sizes = ", ".join(map(str, cluster.tensor_parallel))
+        raise InputError(
+            f"No stage can be formed with tensor-parallel sizes {sizes}: they exceed the GPUs of "
+            f"a node or do not divide the layers of {model.name}; allow 1.",
+            pointer="/cluster/tensor_parallel",
+        )
+    return [home for home, _ in found], [stage for _, stage in found]
+
+
+def _check_layers(problem: PipelineProblem, choice: FormatChoice, engine: EngineSettings) -> None:
+    for layer in range(problem.num_layers):
+        if not any(problem.allowed(g, layer).any() for g in range(len(problem.groups))):
+            names = choice.per_layer.get(layer, choice.names)
+            raise InputError(
+                f"Layer {layer} may only be {', '.join(names)}, which no GPU here runs with "
+                f"{engine.name}; allow another format.",
+                pointer="/formats",
+            )
+
+
+# -- micro-batches ------------------------------------------------------------------------------
+
+
+def _candidates(batch: int, chosen: tuple[int, ...] | None) -> tuple[int, ...]:
+    if chosen is None:
+        return default_micro_batches(batch)
+    fitting = tuple(size for size in chosen if size <= batch)
+    if not fitting:
+        raise InputError(
+            f"Every micro-batch size ({', '.join(map(str, chosen))}) exceeds the batch of {batch}; "
+            f"give one of at most {batch}.",
+            pointer="/workload",
+        )
+    return fitting
+
+
+def _of_batch(workload: Workload, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Micro-batch sizes of prefill and decode; one will do where nothing is decoded."""
+    prefill = _candidates(batch, workload.prefill_micro_batches)
+    if workload.output_tokens == 1:
+        return prefill, prefill[:1]
+    return prefill, _candidates(batch, workload.decode_micro_batches)
+
+
+def _micro_batches(workload: Workload) -> tuple[IntArray, tuple[BatchOption, ...]]:
+    """All sizes in play, shape (M,), and which of them go with each batch size."""
+    chosen = {batch: _of_batch(workload, batch) for batch in workload.batch_sizes}
+    sizes = sorted({size for phases in chosen.values() for of in phases for size in of})
+    batches = tuple(
+        BatchOption(
+            size=batch,
+            prefill=tuple(sizes.index(size) for size in prefill),
+            decode=tuple(sizes.index(size) for size in decode),
+        )
+        for batch, (prefill, decode) in chosen.items()
+    )
+    return np.array(sizes, dtype=np.int64), batches
+
+
+# -- quality ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Loss:
+    """Losses (L, F), what they rest on, the loss at uniform 4 bits, the perplexity at 16."""
+
+    nats: FloatArray
+    text: str
+    at_4_bits: float | None
+    perplexity_16: float | None
+
+
+def _loss(model: Model, formats: tuple[Format, ...], quality: QualityChoice) -> _Loss:
+    anchor = best_anchor(model)
+    perplexity = quality.perplexity_16 or anchor.perplexity_16
+    if quality.nats_at_4_bits is not None:
+        anchor = replace(
+            anchor,
+            nats_at_4_bits=quality.nats_at_4_bits,
+            group_size=128,
+            source="the request",
+            provenance="measured",
+        )
+    if quality.loss_nats is not None:
+        nats = np.array(quality.loss_nats, dtype=np.float64)
+        four = [f for f, each in enumerate(formats) if each.weight_bits == 4]
+        return _Loss(
+            nats=nats,
+            text="losses given in the request",
+            at_4_bits=float(nats[:, four].min(axis=1).sum()) if four else None,
+            perplexity_16=perplexity,
+        )
+    return _Loss(
+        nats=layer_loss_nats(model, formats, anchor),
+        text=quality_source(anchor).anchor,
+        at_4_bits=float(layer_loss_nats(model, [find_format("w4a16")], anchor).sum()),
+        perplexity_16=perplexity,
+    )
+
+
+# -- uncertainty --------------------------------------------------------------------------------
+
+
+def _uncertainty(stages: list[StageType], engine: str, source: Source) -> str:
+    """Errors of the calibrated model on points kept out of its fit, GPU by GPU."""
+    if source is not Source.ANALYTIC:
+        return "times are measured or lie between measured ones"
+    judged: dict[str, None] = {}
+    carried: dict[str, list[str]] = {}
+    for stage in stages:
+        for name, kernel in stage.kernels.items():
+            known = coefficients_for(stage.gpu.name, engine, kernel.kernel, name)
+            if known is None:
+                continue
+            errors = [
+                f"{error:.0%} {phase}"
+                for phase, error in (("decode", known.decode_mape), ("prefill", known.prefill_mape))
+                if error is not None
+            ]
+            if errors:
+                judged[f"{known.gpu} {name} {', '.join(errors)}"] = None
+            elif name not in carried.setdefault(known.gpu, []):
+                carried[known.gpu].append(name)
+    parts = []
+    if judged:
+        parts.append(f"mean error on points kept out of the fit: {'; '.join(judged)}")
+    unknown = [f"{gpu} {', '.join(names)}" for gpu, names in carried.items() if names]
+    if unknown:
+        parts.append(f"carried over from other GPUs, error not known: {'; '.join(unknown)}")
+    return ". ".join(parts) or "layer times are estimates of the calibrated model"

@@ -1,0 +1,36 @@
+"""Names of the variables that the parts of the formulation share."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["Columns"]
+
+
+@dataclass(slots=True)
+class Columns:
+    """
+    Column indices; see `solver.formulation` for the variables.
+
+    Parameters
+    ----------
+    count
+        By (run, slot, format); only where the format is allowed.
+    start, cross
+        By run, then slot; ``cross[r]`` is the border between run r and run r + 1.
+    first, last, both
+        By slot.
+    prefill_pace, decode_pace, period
+        Single columns.
+    rent
+        By node that is rented whole.
+    """
+
+    count: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    start: list[list[int]] = field(default_factory=list)
+    cross: list[list[int]] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
+    last: list[int] = field(default_factory=list)
+    both: list[int] = field(default_factory=list)
+    prefill_pace: int = -1
+    decode_pace: int = -1
+    period: int = -1
+    rent: dict[int, int] = field(default_factory=dict)

@@ -1,0 +1,429 @@
+"""
+The pipeline problem at one pair of micro-batch sizes, as a mixed-integer linear program.
+
+Layers that are alike and adjacent form *runs* r; every stage group offers equal *slots* k, each of
+which may become one stage. Counting layers per run, slot and format instead of placing them one by
+one loses nothing, because layers of a run are interchangeable; with runs of a single layer this is
+the usual model with one binary per layer, slot and format.
+
+Variables
+    n[r,k,f]   layers of run r on slot k in format f             whole, 0 .. length of r
+    start[r,k] slot k holds layers from run r on                 binary
+    cross[r,k] slot k holds the layers at the border r-1 | r     binary, r >= 1
+    first[k], last[k], both[k]   slot k is the first, the last, the only stage
+    A, D, tau  slowest prefill step, slowest decode step, time between tokens
+
+Constraints (names of the functions below)
+    cover        sum_k,f n[r,k,f] = length of r
+    contiguous   sum_r start[r,k] <= 1,  cross[r,k] <= start[r-1,k] + cross[r-1,k],
+                 sum_k cross[r,k] <= 1,  n > 0 only where start or cross, and a slot that enters
+                 and leaves a run at its borders holds all of it
+    ends         one first and one last stage
+    memory       weights + KV + embedding + head + work space of a slot fit its GPUs
+    pace         a[k] <= A, d[k] <= D;  tau >= sum d + links,  tau >= m_d D
+    share        GPUs of a class are used once; sums of load and memory over the slots of a class
+                 are at most its GPUs times A, D and memory (implied by whole slots, not by the
+                 relaxation, where slots share GPUs)
+    route        links between stages: see `solver.route`
+
+Latency is linear in these: T = sum a + links + (m_p-1) A + sum d + links + (m_d-1) D + (n-2) tau.
+
+The *merged* form drops order and contiguity, counts all layers of a kind together and spreads
+quality loss over the layers by a transportation problem: a relaxation with few columns for models
+whose layers all differ in quality loss.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from profiles.units import GIB
+from solver.columns import Columns
+from solver.instance import Instance, Run, Slot, layer_runs, make_slots
+from solver.linear import Expression, LinearModel, ModelBuilder, combine, total
+from solver.loads import Loads, slot_loads
+from solver.objective import Limits
+from solver.problem import BoolArray, FloatArray
+from solver.route import Route, add_route
+
+__all__ = ["Formulation", "Quantity", "formulate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """A linear expression whose value times ``unit`` is in base units (seconds, nats, USD/h)."""
+
+    expression: Expression
+    unit: float = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Formulation:
+    """A model under construction and, once built, the key to reading its points."""
+
+    instance: Instance
+    runs: tuple[Run, ...]
+    slots: tuple[Slot, ...]
+    merged: bool
+    kinds: list[int]
+    prefill_unit: float
+    decode_unit: float
+    builder: ModelBuilder = field(default_factory=ModelBuilder)
+    columns: Columns = field(default_factory=Columns)
+    route: Route | None = None
+    quantities: dict[str, Quantity] = field(default_factory=dict)
+
+    def slot_counts(self, slot: int, run: int | None = None) -> dict[int, float]:
+        """Number of layers on a slot, of one run or all."""
+        return {
+            column: 1.0
+            for (r, k, _), column in self.columns.count.items()
+            if k == slot and (run is None or r == run)
+        }
+
+    def used(self, slot: int) -> dict[int, float]:
+        """1 where the slot is a stage."""
+        return {row[slot]: 1.0 for row in self.columns.start}
+
+    def touches(self, run: int, slot: int) -> dict[int, float]:
+        """1 where the slot holds layers of the run."""
+        if self.merged:
+            return self.used(slot)
+        touch = {self.columns.start[run][slot]: 1.0}
+        if run:
+            touch[self.columns.cross[run - 1][slot]] = 1.0
+        return touch
+
+    def of_device(self, device: int) -> list[int]:
+        """Slots made of a device class."""
+        return [k for k, slot in enumerate(self.slots) if slot.device == device]
+
+    def model(self, objective: Expression) -> LinearModel:
+        """The linear model with this objective."""
+        return self.builder.build(objective)
+
+
+def formulate(
+    instance: Instance, limits: Limits, *, merged: bool = False, spare_memory: bool = False
+) -> Formulation:
+    """
+    State one subproblem.
+
+    Parameters
+    ----------
+    instance
+        Batch size, micro-batch sizes and price interval.
+    limits
+        Limits on the plan.
+    merged
+        Whether to build the smaller relaxation instead of the exact model.
+    spare_memory
+        Whether GPUs may be given memory they do not have; the quantity ``missing_bytes`` counts it.
+    """
+    form = _empty(instance, merged=merged)
+    _add_columns(form)
+    _cover(form)
+    _contiguous(form)
+    _ends(form)
+    _interchangeable(form)
+    form.route = add_route(form.builder, form.slots, form.columns, _group_sizes(form), instance)
+    loads = slot_loads(
+        instance, form.slots, form.kinds, form.columns, form.prefill_unit, form.decode_unit
+    )
+    _memory(form, loads, spare=spare_memory)
+    _pace(form, loads)
+    _share(form, loads, spare=spare_memory)
+    _measure(form, loads)
+    _limit(form, limits)
+    return form
+
+
+def _empty(instance: Instance, *, merged: bool) -> Formulation:
+    problem = instance.problem
+    exact = layer_runs(problem)
+    kinds = [int(problem.layer_kinds[run.first_layer]) for run in exact]
+    if merged:
+        present = sorted(set(kinds))
+        sizes = [
+            sum(r.num_layers for r, k in zip(exact, kinds, strict=True) if k == kind)
+            for kind in present
+        ]
+        runs = tuple(Run(first_layer=-1, num_layers=size) for size in sizes)
+        kinds = present
+    else:
+        runs = exact
+    return Formulation(
+        instance=instance,
+        runs=runs,
+        slots=make_slots(problem),
+        merged=merged,
+        kinds=kinds,
+        prefill_unit=_unit(instance.problem.prefill_s[..., instance.prefill], instance),
+        decode_unit=_unit(instance.problem.decode_s[..., instance.decode], instance),
+    )
+
+
+def _unit(layer_s: FloatArray, instance: Instance) -> float:
+    """Seconds of all layers at their fastest, which brings loads near 1."""
+    problem = instance.problem
+    usable = np.where(problem.group_formats[:, :, None], layer_s, np.inf).min(axis=(0, 1))
+    total = float(usable[problem.layer_kinds].sum())
+    return total if np.isfinite(total) and total > 0 else 1.0
+
+
+def _group_sizes(form: Formulation) -> list[int]:
+    """Most slots that can start within each group of starts."""
+    return [form.instance.problem.num_layers] if form.merged else [r.num_layers for r in form.runs]
+
+
+def _run_formats(form: Formulation, run: int) -> BoolArray:
+    """Shape (F,): formats that some layer of the run may take."""
+    allowed = form.instance.problem.layer_formats
+    if form.merged:
+        layers = form.instance.problem.layer_kinds == form.kinds[run]
+    else:
+        layers = np.arange(len(allowed)) == form.runs[run].first_layer
+    some: BoolArray = allowed[layers].any(axis=0)
+    return some
+
+
+def _add_columns(form: Formulation) -> None:
+    columns, new = form.columns, form.builder.add
+    num_slots = len(form.slots)
+    for r, run in enumerate(form.runs):
+        formats = _run_formats(form, r)
+        for k, slot in enumerate(form.slots):
+            for f in np.flatnonzero(formats & form.instance.problem.group_formats[slot.group]):
+                columns.count[r, k, int(f)] = new(run.num_layers, integer=True)
+    num_starts = 1 if form.merged else len(form.runs)
+    columns.start = [[new(1, integer=True) for _ in range(num_slots)] for _ in range(num_starts)]
+    columns.cross = [
+        [new(1, integer=True) for _ in range(num_slots)] for _ in range(num_starts - 1)
+    ]
+    columns.first = [new(1, integer=True) for _ in range(num_slots)]
+    columns.last = [new(1, integer=True) for _ in range(num_slots)]
+    columns.both = [new(1, integer=True) for _ in range(num_slots)]
+    columns.prefill_pace, columns.decode_pace, columns.period = new(), new(), new()
+    for node, price in enumerate(form.instance.problem.node_price_usd_per_hour):
+        if price > 0:
+            columns.rent[node] = new(1, integer=True)
+
+
+def _cover(form: Formulation) -> None:
+    for r, run in enumerate(form.runs):
+        placed = {c: 1.0 for (q, _, _), c in form.columns.count.items() if q == r}
+        form.builder.row(placed, lower=run.num_layers, upper=run.num_layers)
+
+
+def _contiguous(form: Formulation) -> None:
+    row, columns = form.builder.row, form.columns
+    for k in range(len(form.slots)):
+        row(form.used(k), upper=1)
+        for r, run in enumerate(form.runs):
+            layers, touch = form.slot_counts(k, r), form.touches(r, k)
+            row(combine((1, layers), (-run.num_layers, touch)), upper=0)
+            if not form.merged:
+                row(combine((1, layers), (-1, touch)), lower=0)
+        if form.merged:
+            row(combine((1, form.slot_counts(k)), (-1, form.used(k))), lower=0)
+    for r, crossing in enumerate(columns.cross):
+        row(dict.fromkeys(crossing, 1.0), upper=1)
+        for k, column in enumerate(crossing):
+            row(combine((1, {column: 1.0}), (-1, form.touches(r, k))), upper=0)
+    for k in range(len(form.slots)):
+        _hold_whole_runs(form, k)
+
+
+def _hold_whole_runs(form: Formulation, slot: int) -> None:
+    """A slot that enters a run at its first border and leaves at its last holds all of it."""
+    columns = form.columns
+    if form.merged:
+        borders = [columns.first[slot], columns.last[slot]]
+        sizes = [form.instance.problem.num_layers]
+        counts = [form.slot_counts(slot)]
+    else:
+        borders = [columns.first[slot], *(row[slot] for row in columns.cross), columns.last[slot]]
+        sizes = [run.num_layers for run in form.runs]
+        counts = [form.slot_counts(slot, r) for r in range(len(form.runs))]
+    for size, layers, enter, leave in zip(sizes, counts, borders, borders[1:], strict=False):
+        inside = {enter: -float(size), leave: -float(size)}
+        form.builder.row(combine((1, layers), (1, inside)), lower=-float(size))
+
+
+def _ends(form: Formulation) -> None:
+    row, columns = form.builder.row, form.columns
+    row(dict.fromkeys(columns.first, 1.0), lower=1, upper=1)
+    row(dict.fromkeys(columns.last, 1.0), lower=1, upper=1)
+    for k in range(len(form.slots)):
+        row({columns.first[k]: 1.0, columns.start[0][k]: -1.0}, upper=0)
+        row(
+            combine((1, {columns.last[k]: 1.0}), (-1, form.touches(len(form.runs) - 1, k))), upper=0
+        )
+        row({columns.both[k]: 1.0, columns.first[k]: -1.0}, upper=0)
+        row({columns.both[k]: 1.0, columns.last[k]: -1.0}, upper=0)
+
+
+def _interchangeable(form: Formulation) -> None:
+    """Equal slots are numbered by falling number of layers."""
+    for k in range(len(form.slots) - 1):
+        if form.slots[k] == form.slots[k + 1]:
+            form.builder.row(
+                combine((1, form.slot_counts(k)), (-1, form.slot_counts(k + 1))), lower=0
+            )
+
+
+def _memory(form: Formulation, loads: Loads, *, spare: bool) -> None:
+    missing: dict[int, float] = {}
+    for k, slot in enumerate(form.slots):
+        needed = combine((1, loads.memory[k]), (-loads.free[k], form.used(k)))
+        if spare:
+            column = form.builder.add()
+            needed[column] = -1.0
+            missing[column] = slot.tensor_parallel * loads.memory_bytes[k] / GIB
+        form.builder.row(needed, upper=0)
+    form.quantities["missing_bytes"] = Quantity(expression=missing, unit=float(GIB))
+
+
+def _pace(form: Formulation, loads: Loads) -> None:
+    row, columns = form.builder.row, form.columns
+    for k in range(len(form.slots)):
+        row(combine((1, loads.prefill[k]), (-1, {columns.prefill_pace: 1.0})), upper=0)
+        row(combine((1, loads.decode[k]), (-1, {columns.decode_pace: 1.0})), upper=0)
+    assert form.route is not None
+    for expression in form.route.prefill_occupancy:
+        row(
+            combine((1 / form.prefill_unit, expression), (-1, {columns.prefill_pace: 1.0})), upper=0
+        )
+    for expression in form.route.decode_occupancy:
+        row(combine((1 / form.decode_unit, expression), (-1, {columns.decode_pace: 1.0})), upper=0)
+    row({columns.decode_pace: float(form.instance.num_decode), columns.period: -1.0}, upper=0)
+    once = combine(
+        (1, total(*loads.decode)),
+        (1 / form.decode_unit, form.route.decode_s),
+        (1 / form.decode_unit, form.route.return_s),
+    )
+    row(combine((1, once), (-1, {columns.period: 1.0})), upper=0)
+
+
+def _share(form: Formulation, loads: Loads, *, spare: bool) -> None:
+    row, columns = form.builder.row, form.columns
+    for index, device in enumerate(form.instance.problem.devices):
+        slots = form.of_device(index)
+        size = {k: float(form.slots[k].tensor_parallel) for k in slots}
+        gpus = combine(*((size[k], form.used(k)) for k in slots))
+        row(gpus, lower=device.min_used, upper=device.count)
+        for load, pace in (
+            (loads.prefill, columns.prefill_pace),
+            (loads.decode, columns.decode_pace),
+        ):
+            total = combine(*((size[k], load[k]) for k in slots))
+            row(combine((1, total), (-1, {pace: float(device.count)})), upper=0)
+        work = [(size[k] * (1 - loads.free[k]), form.used(k)) for k in slots]
+        if not spare:
+            row(combine(*((size[k], loads.memory[k]) for k in slots), *work), upper=device.count)
+    for node, column in columns.rent.items():
+        for k, slot in enumerate(form.slots):
+            if slot.node == node:
+                row(combine((1, form.used(k)), (-1, {column: 1.0})), upper=0)
+
+
+def _measure(form: Formulation, loads: Loads) -> None:
+    """Name the quantities that objectives and limits speak of."""
+    inst, columns, route = form.instance, form.columns, form.route
+    assert route is not None
+    prefill, decode = form.prefill_unit, form.decode_unit
+    ttft = combine(
+        (1, total(*loads.prefill)),
+        (1 / prefill, route.prefill_s),
+        (1, {columns.prefill_pace: float(inst.num_prefill - 1)}),
+    )
+    first_round = combine(
+        (1, total(*loads.decode)),
+        (1 / decode, route.decode_s),
+        (1, {columns.decode_pace: float(inst.num_decode - 1)}),
+    )
+    steps = inst.problem.output_tokens - 2
+    unit = prefill + decode * max(steps + 1, 0)
+    latency = combine((prefill / unit, ttft))
+    if steps >= 0:
+        later = {columns.period: float(steps)}
+        latency = combine((1, latency), (decode / unit, first_round), (decode / unit, later))
+    form.quantities |= {
+        "latency_s": Quantity(expression=latency, unit=unit * inst.problem.waves(inst.batch.size)),
+        "ttft_s": Quantity(expression=ttft, unit=prefill),
+        "tpot_s": Quantity(expression={columns.period: 1.0} if steps >= 0 else {}, unit=decode),
+        "loss_nats": _loss(form),
+        "price_usd_per_hour": _price(form),
+        "gpus": Quantity(
+            expression=combine(
+                *((float(s.tensor_parallel), form.used(k)) for k, s in enumerate(form.slots))
+            )
+        ),
+        "stages": Quantity(expression=total(*(form.used(k) for k in range(len(form.slots))))),
+    }
+
+
+def _price(form: Formulation) -> Quantity:
+    p = form.instance.problem
+    per_slot = [p.devices[s.device].price_usd_per_hour * s.tensor_parallel for s in form.slots]
+    rent = {
+        column: float(p.node_price_usd_per_hour[node]) for node, column in form.columns.rent.items()
+    }
+    used = combine(*((price, form.used(k)) for k, price in enumerate(per_slot)))
+    everything = [d.price_usd_per_hour * d.count for d in p.devices]
+    unit = float(sum(everything) + p.node_price_usd_per_hour.sum()) or 1.0
+    return Quantity(expression=combine((1 / unit, used), (1 / unit, rent)), unit=unit)
+
+
+def _loss(form: Formulation) -> Quantity:
+    loss = form.instance.problem.loss_nats
+    unit = float(loss.max(axis=1).sum()) or 1.0
+    if form.merged:
+        return Quantity(expression=_spread_loss(form, unit), unit=unit)
+    expression = {
+        column: loss[form.runs[r].first_layer, f] / unit
+        for (r, _, f), column in form.columns.count.items()
+        if loss[form.runs[r].first_layer, f] > 0
+    }
+    return Quantity(expression=expression, unit=unit)
+
+
+def _spread_loss(form: Formulation, unit: float) -> dict[int, float]:
+    """Quality loss of format totals, given to layers as is cheapest (a transportation problem)."""
+    problem, expression = form.instance.problem, {}
+    for r, kind in enumerate(form.kinds):
+        layers = np.flatnonzero(problem.layer_kinds == kind)
+        rows = np.column_stack([problem.loss_nats, problem.layer_formats])[layers]
+        alike, sizes = np.unique(rows, axis=0, return_counts=True)
+        supply: dict[int, dict[int, float]] = defaultdict(dict)
+        num_formats = len(problem.format_names)
+        for row, size in zip(alike, sizes, strict=True):
+            formats = np.flatnonzero(row[num_formats:])
+            given = {int(f): form.builder.add(float(size)) for f in formats}
+            form.builder.row(
+                dict.fromkeys(given.values(), 1.0), lower=float(size), upper=float(size)
+            )
+            for f, column in given.items():
+                supply[f][column] = 1.0
+                expression[column] = float(row[f]) / unit
+        for f in range(num_formats):
+            wanted = {c: 1.0 for (q, _, g), c in form.columns.count.items() if q == r and g == f}
+            form.builder.row(combine((1, wanted), (-1, supply[f])), lower=0, upper=0)
+    return expression
+
+
+def _limit(form: Formulation, limits: Limits) -> None:
+    for name, quantity in form.quantities.items():
+        limit = getattr(limits, name, None)
+        lower = float(limits.min_stages) if name == "stages" else -np.inf
+        if limit is not None or lower > 1:
+            upper = np.inf if limit is None else limit / quantity.unit
+            form.builder.row(quantity.expression, lower=lower, upper=upper)
+    price = form.quantities["price_usd_per_hour"]
+    if form.instance.price_low > 0 or form.instance.price_high < np.inf:
+        form.builder.row(
+            price.expression,
+            lower=form.instance.price_low / price.unit,
+            upper=form.instance.price_high / price.unit,
+        )

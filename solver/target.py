@@ -1,0 +1,128 @@
+"""
+Goals as something to minimise: on a plan that was checked, and on a formulation.
+
+Throughput is minimised as seconds per token. Cost is latency times price, a product; over a price
+interval [P0, P1] with latency at least T0 it is bounded from below by P0 T + T0 P - P0 T0
+(McCormick 1976, doi:10.1007/BF01580665), which is exact where the interval is a single price.
+"""
+
+from dataclasses import dataclass
+from math import ceil, inf
+
+from profiles.units import HOUR, MILLION
+from solver.check import score
+from solver.formulation import Formulation, Quantity
+from solver.instance import Instance
+from solver.linear import Expression, combine
+from solver.objective import Goal, Objective
+from solver.result import Evaluation
+
+__all__ = ["LinearGoal", "Target"]
+
+_QUANTITIES = {
+    Goal.LATENCY: "latency_s",
+    Goal.TTFT: "ttft_s",
+    Goal.TPOT: "tpot_s",
+    Goal.QUALITY_LOSS: "loss_nats",
+    Goal.PRICE: "price_usd_per_hour",
+    Goal.GPUS: "gpus",
+    Goal.STAGES: "stages",
+}
+_QUALITY_TOLERANCE_NATS = 1e-6
+_WHOLE = (Goal.GPUS, Goal.STAGES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearGoal:
+    """``scale * expression + offset`` is at most the value to minimise."""
+
+    expression: Expression
+    scale: float
+    offset: float = 0.0
+
+    def value(self, objective: float) -> float:
+        """From the objective of the linear model."""
+        return self.scale * objective + self.offset
+
+    def inverse(self, value: float) -> float:
+        """To the objective of the linear model."""
+        return (value - self.offset) / self.scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An objective turned into a value to minimise."""
+
+    objective: Objective
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the value is a product that needs branching on price."""
+        return self.objective.goal is Goal.COST
+
+    def of(self, evaluation: Evaluation) -> float:
+        """The value of a checked plan."""
+        value = score(evaluation, self.objective)
+        return 1 / value if self.objective.goal.maximise else value
+
+    def public(self, value: float) -> float:
+        """From the value to the objective that the user sees."""
+        if not self.objective.goal.maximise:
+            return value
+        return 1 / value if value > 0 else inf
+
+    def cutoff(self, incumbent: float, gap: float) -> float:
+        """Plans from here on are not worth looking for."""
+        if self.objective.goal.maximise:
+            gap /= 1 + gap  # a share of the inverse
+        slack = gap * abs(incumbent)
+        if self.objective.goal is Goal.QUALITY_LOSS:
+            slack = max(slack, _QUALITY_TOLERANCE_NATS)
+        return incumbent - slack
+
+    def sharpen(self, bound: float) -> float:
+        """Round up a bound on a whole number."""
+        whole = self.objective.goal in _WHOLE
+        return float(ceil(bound - 1e-6)) if whole and abs(bound) < inf else bound
+
+    def linear(self, form: Formulation, latency_low_s: float) -> LinearGoal:
+        """
+        The goal on a formulation.
+
+        Parameters
+        ----------
+        form
+            The formulation; its instance gives the price interval.
+        latency_low_s
+            A lower bound on latency, used by the cost goal only.
+        """
+        goal, latency = self.objective.goal, form.quantities["latency_s"]
+        if goal is Goal.COST:
+            return _cost(form, latency_low_s)
+        if goal is Goal.THROUGHPUT:
+            scale = latency.unit / _output_tokens(form.instance)
+            return LinearGoal(expression=latency.expression, scale=scale)
+        if goal is Goal.LATENCY_AND_QUALITY:
+            loss = form.quantities["loss_nats"]
+            weight = self.objective.theta_s_per_nat * loss.unit / latency.unit
+            both = combine((1, latency.expression), (weight, loss.expression))
+            return LinearGoal(expression=both, scale=latency.unit)
+        quantity: Quantity = form.quantities[_QUANTITIES[goal]]
+        return LinearGoal(expression=quantity.expression, scale=quantity.unit)
+
+
+def _output_tokens(instance: Instance) -> int:
+    problem = instance.problem
+    return problem.served_requests(instance.batch.size) * problem.output_tokens
+
+
+def _cost(form: Formulation, latency_low_s: float) -> LinearGoal:
+    latency, price = form.quantities["latency_s"], form.quantities["price_usd_per_hour"]
+    per_token = MILLION / HOUR / _output_tokens(form.instance)
+    low = form.instance.price_low
+    scale = max(low * latency.unit, latency_low_s * price.unit) * per_token or 1.0
+    expression = combine(
+        (per_token * low * latency.unit / scale, latency.expression),
+        (per_token * latency_low_s * price.unit / scale, price.expression),
+    )
+    return LinearGoal(expression=expression, scale=scale, offset=-per_token * low * latency_low_s)

@@ -1,0 +1,170 @@
+"""Every plan of a tiny problem, valued by formulas written apart from the package."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations, pairwise, product
+from math import ceil, inf
+
+import numpy as np
+
+from solver import Goal, Limits, Objective, PipelineProblem
+
+SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class Best:
+    """Least value of the goal and, among plans that reach it, least latency."""
+
+    value: float
+    latency_s: float
+
+
+def best_plan(problem: PipelineProblem, objective: Objective, limits: Limits) -> Best | None:
+    """Enumerate orders, cuts, formats and micro-batch sizes."""
+    values, latencies = [np.empty(0)], [np.empty(0)]
+    for groups in _orders(problem, limits):
+        for cuts in combinations(range(1, problem.num_layers), len(groups) - 1):
+            bounds = (0, *cuts, problem.num_layers)
+            layer_group = np.repeat(groups, np.diff(bounds))
+            formats = _formats(problem, layer_group)
+            if not len(formats):
+                continue
+            for batch in problem.batches:
+                for prefill, decode in product(batch.prefill, batch.decode):
+                    value, latency = _value(
+                        problem,
+                        objective,
+                        limits,
+                        groups,
+                        bounds,
+                        formats,
+                        batch.size,
+                        prefill,
+                        decode,
+                    )
+                    values.append(value)
+                    latencies.append(latency)
+    value, latency = np.concatenate(values), np.concatenate(latencies)
+    if not np.isfinite(value).any():
+        return None
+    best = value.min()
+    close = value <= best + SLACK * max(1e-3, abs(best))
+    return Best(value=float(best), latency_s=float(latency[close].min()))
+
+
+def _orders(problem: PipelineProblem, limits: Limits) -> Iterator[tuple[int, ...]]:
+    most = min(problem.num_layers, problem.num_gpus, limits.stages or 99)
+    for length in range(max(1, limits.min_stages), most + 1):
+        for groups in product(range(len(problem.groups)), repeat=length):
+            used = [0] * len(problem.devices)
+            for g in groups:
+                used[problem.groups[g].device] += problem.groups[g].tensor_parallel
+            if all(d.min_used <= u <= d.count for d, u in zip(problem.devices, used, strict=True)):
+                yield groups
+
+
+def _formats(problem: PipelineProblem, layer_group: np.ndarray) -> np.ndarray:
+    """Shape (number of choices, L)."""
+    choices = [
+        np.flatnonzero(problem.group_formats[g] & problem.layer_formats[i])
+        for i, g in enumerate(layer_group)
+    ]
+    return np.array(list(product(*choices)), dtype=int).reshape(-1, problem.num_layers)
+
+
+def _value(problem, objective, limits, groups, bounds, formats, batch, prefill, decode):
+    p, n, count = problem, problem.output_tokens, len(groups)
+    m_p = ceil(batch / p.micro_batches[prefill])
+    m_d = ceil(batch / p.micro_batches[decode])
+    nodes = [p.devices[p.groups[g].device].node for g in groups]
+    a, d, fits = [], [], np.ones(len(formats), dtype=bool)
+    for j, g in enumerate(groups):
+        layers = np.arange(bounds[j], bounds[j + 1])
+        kinds, chosen = p.layer_kinds[layers], formats[:, layers]
+        first, last = j == 0, j == count - 1
+        a.append(
+            p.prefill_s[g, chosen, kinds, prefill].sum(axis=1)
+            + first * p.embedding_prefill_s[g, prefill]
+            + last * p.head_prefill_s[g, prefill]
+        )
+        d.append(
+            p.decode_s[g, chosen, kinds, decode].sum(axis=1)
+            + first * p.embedding_decode_s[g, decode]
+            + last * p.head_decode_s[g, decode]
+        )
+        work = max(
+            p.prefill_work_bytes[g, prefill] + last * p.head_prefill_work_bytes[g, prefill],
+            p.decode_work_bytes[g, decode] + last * p.head_decode_work_bytes[g, decode],
+        )
+        ends = (
+            first * p.embedding_bytes[g]
+            + last * p.head_bytes[g]
+            - (first and last) * p.shared_bytes[g]
+        )
+        memory = (
+            p.weight_bytes[g, chosen, kinds].sum(axis=1)
+            + batch * p.kv_bytes[g, kinds].sum()
+            + work
+            + ends
+        )
+        fits &= memory <= p.devices[p.groups[g].device].memory_bytes * (1 + SLACK)
+    hops = list(pairwise(nodes))
+    pace_p = np.maximum(np.max(a, axis=0), _links(hops, p.prefill_occupancy_s[..., prefill], []))
+    ring = (
+        [(nodes[-1], nodes[0], p.return_occupancy_s[nodes[-1], nodes[0], decode])]
+        if count > 1
+        else []
+    )
+    pace_d = np.maximum(np.max(d, axis=0), _links(hops, p.decode_occupancy_s[..., decode], ring))
+    ttft = sum(a) + sum(p.prefill_link_s[u, v, prefill] for u, v in hops) + (m_p - 1) * pace_p
+    once = sum(d) + sum(p.decode_link_s[u, v, decode] for u, v in hops)
+    back = p.return_link_s[nodes[-1], nodes[0], decode] if count > 1 else 0.0
+    tpot = np.maximum(once + back, m_d * pace_d) if n > 1 else np.zeros(len(formats))
+    latency = ttft + (once + (m_d - 1) * pace_d + (n - 2) * tpot if n > 1 else 0.0)
+    requests = p.num_requests or batch
+    latency = latency * (ceil(p.num_requests / batch) if p.num_requests else 1)
+    price = sum(
+        p.devices[p.groups[g].device].price_usd_per_hour * p.groups[g].tensor_parallel
+        for g in groups
+    )
+    price += sum(p.node_price_usd_per_hour[u] for u in set(nodes))
+    loss = p.loss_nats[np.arange(p.num_layers), formats].sum(axis=1)
+    gpus = sum(p.groups[g].tensor_parallel for g in groups)
+    known = {
+        "ttft_s": ttft,
+        "tpot_s": tpot,
+        "latency_s": latency,
+        "loss_nats": loss,
+        "price_usd_per_hour": price,
+        "gpus": gpus,
+    }
+    for name, value in known.items():
+        limit = getattr(limits, name)
+        if limit is not None:
+            fits &= value <= limit + SLACK * max(abs(limit), 1e-3)
+    goal = {
+        Goal.LATENCY: latency,
+        Goal.THROUGHPUT: latency / (requests * n),
+        Goal.TTFT: ttft,
+        Goal.TPOT: tpot,
+        Goal.COST: price * latency / 3600 / (requests * n) * 1e6,
+        Goal.PRICE: price,
+        Goal.QUALITY_LOSS: loss,
+        Goal.GPUS: gpus,
+        Goal.STAGES: count,
+        Goal.LATENCY_AND_QUALITY: latency + objective.theta_s_per_nat * loss,
+    }[objective.goal]
+    return np.where(fits, goal, inf), np.where(fits, latency, inf)
+
+
+def _links(hops, occupancy, ring):
+    """Busiest link: transfers between nodes add up at both network cards."""
+    busiest, out, into = 0.0, {}, {}
+    for u, v, seconds in [(u, v, occupancy[u, v]) for u, v in hops] + ring:
+        if u == v:
+            busiest = max(busiest, seconds)
+        else:
+            out[u] = out.get(u, 0.0) + seconds
+            into[v] = into.get(v, 0.0) + seconds
+    return max([busiest, *out.values(), *into.values()])
