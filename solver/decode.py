@@ -8,7 +8,7 @@ from solver.formulation import Formulation
 from solver.problem import FloatArray
 from solver.result import Plan, Stage
 
-__all__ = ["read_plan"]
+__all__ = ["read_order", "read_plan"]
 
 
 def read_plan(form: Formulation, point: FloatArray) -> Plan:
@@ -22,14 +22,10 @@ def read_plan(form: Formulation, point: FloatArray) -> Plan:
     point
         Value of every column; whole columns are rounded.
     """
-    whole = np.rint(point).astype(int)
-    layers = _layers_of_slots(form, whole)
-    order = [k for k in _order(form, whole) if layers[k]]
     inst = form.instance
     sizes = inst.problem.micro_batches
     stages, position = [], 0
-    for slot in order:
-        formats = tuple(layers[slot])
+    for slot, formats in read_order(form, point):
         stages.append(Stage(group=form.slots[slot].group, first_layer=position, formats=formats))
         position += len(formats)
     return Plan(
@@ -38,6 +34,13 @@ def read_plan(form: Formulation, point: FloatArray) -> Plan:
         decode_micro_batch=int(sizes[inst.decode]),
         stages=tuple(stages),
     )
+
+
+def read_order(form: Formulation, point: FloatArray) -> list[tuple[int, tuple[int, ...]]]:
+    """Slots in pipeline order with the formats of their layers, of any formulation."""
+    whole = np.rint(point).astype(int)
+    layers = _layers_of_slots(form, whole)
+    return [(k, tuple(layers[k])) for k in _order(form, whole) if layers[k]]
 
 
 def _layers_of_slots(form: Formulation, whole: np.ndarray) -> dict[int, list[int]]:

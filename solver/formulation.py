@@ -34,6 +34,7 @@ whose layers all differ in quality loss.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,6 +99,14 @@ class Formulation:
     def of_device(self, device: int) -> list[int]:
         """Slots made of a device class."""
         return [k for k, slot in enumerate(self.slots) if slot.device == device]
+
+    def hold(self, segments: Sequence[tuple[int, int]]) -> None:
+        """Fix the stages: slots in order with their numbers of layers; formats stay free."""
+        home = [slot for slot, num_layers in segments for _ in range(num_layers)]
+        for (r, k, _), column in self.columns.count.items():
+            run = self.runs[r]
+            held = home[run.first_layer : run.first_layer + run.num_layers].count(k)
+            self.builder.upper[column] = float(held)
 
     def model(self, objective: Expression) -> LinearModel:
         """The linear model with this objective."""

@@ -8,7 +8,7 @@ is global.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import inf
@@ -18,7 +18,7 @@ import numpy as np
 
 from solver.backends.highs import HighsBackend
 from solver.check import evaluate, violations
-from solver.decode import read_plan
+from solver.decode import read_order, read_plan
 from solver.formulation import Formulation, formulate
 from solver.instance import Instance, layer_runs
 from solver.linear import Backend, BackendResult, BackendStop, Effort
@@ -35,8 +35,11 @@ _SAME = 1e-9
 # Bounds of linear programs are trusted to this share.
 _BOUND_SAFETY = 1e-9
 # Models with more runs than this get their first bound from the merged form.
-_MOST_RUNS_UNMERGED = 6
+MOST_RUNS_UNMERGED = 6
 _MOST_PRICES = 4096
+# A node whose bound falls short is solved again at an eighth of the gap, this often at most.
+_LAST_DIVISOR = 64
+_PLACING_S = 5.0
 
 _STOPS = {
     BackendStop.TIME_LIMIT: StopReason.TIME_LIMIT,
@@ -87,6 +90,7 @@ class _Node:
     bound: float
     latency_low_s: float = 0.0
     gap_divisor: int = 1
+    is_counted: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +110,8 @@ class Search:
         Called as the search goes on.
     phase
         Shown with progress.
+    most_runs
+        Models with more runs of equal layers are bounded by the merged form first.
     """
 
     problem: PipelineProblem
@@ -117,6 +123,7 @@ class Search:
     on_progress: Callable[[Progress], None] | None = None
     cancelled: Callable[[], bool] | None = None
     phase: str = "search"
+    most_runs: int = MOST_RUNS_UNMERGED
     backend: Backend = field(default_factory=HighsBackend)
     _begun: float = field(default_factory=monotonic)
     _incumbent: Incumbent | None = None
@@ -236,7 +243,7 @@ class Search:
             self._push(replace(node, bound=bound, latency_low_s=latency_low))
 
     def _merges(self) -> bool:
-        return len(layer_runs(self.problem)) > _MOST_RUNS_UNMERGED
+        return len(layer_runs(self.problem)) > self.most_runs
 
     def _relax(self, form: Formulation, goal: LinearGoal) -> float:
         """Lower bound from the relaxation; inf where it is infeasible, 0 where time ran out."""
@@ -250,7 +257,10 @@ class Search:
         return max(_safe(goal.value(result.bound)), 0.0)
 
     def _effort(self, gap: float) -> Effort:
-        return Effort(gap=gap, time_s=self.deadline - monotonic(), seed=self.stop.seed)
+        return Effort(gap=gap, time_s=self._left(), seed=self.stop.seed)
+
+    def _left(self) -> float:
+        return self.deadline - monotonic()
 
     def _out_of_time(self) -> bool:
         if self.cancelled is not None and self.cancelled():
@@ -266,52 +276,92 @@ class Search:
             self._push(node)
         elif self._target.is_product and not self._is_narrow(node.instance):
             self._split(node)
+        elif self._merges() and not node.is_counted:
+            self._count(node)
         else:
             self._solve(node)
+
+    def _count(self, node: _Node) -> None:
+        """Sharpen the bound by the merged form in whole numbers, and place what it counts."""
+        form = formulate(node.instance, self.limits, merged=True)
+        goal = self._target.linear(form, node.latency_low_s)
+        cutoff = self._cut(form, goal)
+        result = self._milp(form, goal, self._gap / 2)
+        if result.point is not None:
+            self._place(node, read_order(form, result.point))
+        bound = self._proven(node, goal, result, cutoff)
+        self._settle(replace(node, bound=bound, is_counted=True), result.stop, solved=False)
+
+    def _place(self, node: _Node, order: Sequence[tuple[int, tuple[int, ...]]]) -> None:
+        """Choose the formats anew for stages of given lengths."""
+        form = formulate(node.instance, self.limits)
+        form.hold([(slot, len(formats)) for slot, formats in order])
+        goal = self._target.linear(form, node.latency_low_s)
+        self._cut(form, goal)
+        effort = replace(self._effort(self._gap / 2), time_s=min(self._left(), _PLACING_S))
+        result = self.backend.solve(form.model(goal.expression), effort, cancelled=self.cancelled)
+        self._num_milps += 1
+        if result.point is not None:
+            self._offer(read_plan(form, result.point))
 
     def _solve(self, node: _Node) -> None:
         form = formulate(node.instance, self.limits)
         goal = self._target.linear(form, node.latency_low_s)
-        cutoff = self._cutoff()
-        if cutoff < inf:
-            form.builder.row(goal.expression, upper=goal.inverse(cutoff))
-        result = self._milp(form, goal, node)
-        if result.point is not None and result.stop is BackendStop.PROVEN:
-            self._offer(read_plan(form, result.point))
-        bound = (
-            cutoff
-            if result.stop is BackendStop.INFEASIBLE
-            else min(cutoff, _safe(goal.value(result.bound)))
-        )
-        self._settle(replace(node, bound=max(self._target.sharpen(bound), node.bound)), result.stop)
-
-    def _milp(self, form: Formulation, goal: LinearGoal, node: _Node) -> BackendResult:
-        self._num_milps += 1
+        cutoff = self._cut(form, goal)
 
         def on_point(point: FloatArray) -> None:
             self._offer(read_plan(form, point))
+
+        result = self._milp(form, goal, self._gap / node.gap_divisor / 2, on_point)
+        if result.point is not None:
+            self._offer(read_plan(form, result.point))
+        bound = self._proven(node, goal, result, cutoff)
+        self._settle(replace(node, bound=bound), result.stop, solved=True)
+
+    def _cut(self, form: Formulation, goal: LinearGoal) -> float:
+        """Leave out what is not worth looking for; returns the cutoff."""
+        cutoff = self._cutoff()
+        if cutoff < inf:
+            form.builder.row(goal.expression, upper=goal.inverse(cutoff))
+        return cutoff
+
+    def _proven(self, node: _Node, goal: LinearGoal, result: BackendResult, cutoff: float) -> float:
+        """Bound on the node: what lies beyond the cutoff was left out, not proven worse."""
+        found = inf if result.bound == inf else _safe(goal.value(result.bound))
+        return max(self._target.sharpen(min(cutoff, found)), node.bound)
+
+    def _milp(
+        self,
+        form: Formulation,
+        goal: LinearGoal,
+        gap: float,
+        on_point: Callable[[FloatArray], None] | None = None,
+    ) -> BackendResult:
+        self._num_milps += 1
 
         def on_bound(bound: float) -> None:
             self._working_bound = max(self._working_bound, min(goal.value(bound), self._cutoff()))
 
         return self.backend.solve(
             form.model(goal.expression),
-            self._effort(self._gap / node.gap_divisor / 2),
+            self._effort(gap),
             on_point=on_point,
             on_bound=on_bound,
             cancelled=self.cancelled,
         )
 
-    def _settle(self, node: _Node, stop: BackendStop) -> None:
-        """Close a node that was solved, or open it again where more can be learnt."""
+    def _settle(self, node: _Node, stop: BackendStop, *, solved: bool) -> None:
+        """Close a node, or open it again where more can be learnt."""
         if stop in _STOPS:
             self._stopped = _STOPS[stop]
             self._push(node)
         elif node.bound >= self._cutoff() or node.bound == inf:
             self._closed_bound = min(self._closed_bound, node.bound)
+        elif not solved:
+            self._push(node)
         elif self._target.is_product and node.instance.price_low < node.instance.price_high:
             self._split(node)
-        elif node.gap_divisor < 64:
+        elif node.gap_divisor < _LAST_DIVISOR:
             self._push(replace(node, gap_divisor=node.gap_divisor * 8))
         else:
             self._closed_bound = min(self._closed_bound, node.bound)

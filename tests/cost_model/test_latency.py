@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cost_model.answer import needed_full_kernel
 from cost_model.latency import (
     decode_layer_s,
     embedding_s,
@@ -420,8 +421,9 @@ def test_tables_answer_for_the_head():
 
 
 def test_what_no_kernel_runs_has_no_profile():
-    with pytest.raises(MissingProfileError, match="P100-12G"):
-        ends(head_s, "P100-12G")
+    old = replace(find_gpu("P100-12G"), name="K80", compute_capability=37)
+    with pytest.raises(MissingProfileError, match=r"no 16-bit kernel on 'K80' \(sm37\)"):
+        needed_full_kernel("vllm", old)
 
 
 def test_what_was_never_calibrated_has_no_profile():

@@ -1,0 +1,1 @@
+"""Programs that measure and calibrate hetplan; run them as `python -m benchmarks.NAME`."""

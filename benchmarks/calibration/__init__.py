@@ -1,0 +1,1 @@
+"""Fitting the latency model to published measurements."""

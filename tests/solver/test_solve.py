@@ -1,0 +1,287 @@
+"""What a solve answers on problems that can be worked out by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from solver import (
+    Goal,
+    Limits,
+    Objective,
+    Plan,
+    Stage,
+    Status,
+    StopReason,
+    StopRule,
+    solve,
+)
+from solver.search import Search
+from solver.target import Target
+from tests.solver.hand_made import layers_per_stage, only_w16, pipeline
+from tests.solver.random_problems import random_problem
+
+EXACT = StopRule(gap=0.0, time_limit_s=60)
+
+
+def test_one_gpu_runs_everything():
+    """4 layers of 1 s in w16, half of that in w8: 2 s."""
+    report = solve(pipeline(speeds=(1.0,)), stop=EXACT)
+    assert report.status is Status.OPTIMAL
+    assert report.objective == pytest.approx(2.0)
+    assert layers_per_stage(report) == (4,)
+
+
+def test_a_single_request_runs_on_the_fastest_gpu_alone():
+    """A pipeline does not help one micro-batch: all 4 layers at speed 2 take 2 s in w16."""
+    report = solve(only_w16(pipeline(speeds=(1.0, 2.0))), stop=EXACT)
+    assert report.objective == pytest.approx(2.0)
+    assert report.plan.stages[0].group == 1
+
+
+def test_faster_gpu_gets_more_layers():
+    """8 micro-batches of one, 3 layers: 2 on the faster GPU and 1 on the other pace at 1 s."""
+    problem = only_w16(pipeline(speeds=(1.0, 2.0), num_layers=3, batch=8))
+    report = solve(problem, stop=EXACT)
+    # sum of stages 1 + 1, then 7 more at the pace of 1
+    assert report.objective == pytest.approx(9.0)
+    assert sorted(layers_per_stage(report)) == [1, 2]
+
+
+def test_a_slow_link_is_not_worth_crossing():
+    """Two stages would pace at 2 s instead of 4 s, but the link takes 100 s."""
+    problem = only_w16(pipeline(batch=8, link_s=100.0))
+    report = solve(problem, stop=EXACT)
+    assert layers_per_stage(report) == (4,)
+    assert report.objective == pytest.approx(8 * 4.0)
+
+
+def test_memory_forces_fewer_bits():
+    """Four layers of 10 bytes do not fit 30, two in each format do: 2 x 1 s + 2 x 0.5 s."""
+    problem = replace(pipeline(speeds=(1.0,), memory=30.0), prefill_s=np.ones((1, 2, 1, 1)))
+    report = solve(problem, objective=Objective(goal=Goal.QUALITY_LOSS), stop=EXACT)
+    assert report.plan.stages[0].formats.count(1) == 2
+    assert report.evaluation.loss_nats == pytest.approx(0.02)
+
+
+def test_quality_limit_is_kept():
+    """At most two layers may lose 0.01 nats each: 2 x 0.5 s + 2 x 1 s."""
+    report = solve(pipeline(speeds=(1.0,)), limits=Limits(loss_nats=0.02), stop=EXACT)
+    assert report.objective == pytest.approx(3.0)
+    assert report.evaluation.perplexity == pytest.approx(4.0 * np.exp(0.02))
+
+
+def test_both_micro_batch_sizes_are_chosen_apart():
+    """
+    Prefill is paced by its slowest stage, so single requests are best; decode costs the same for
+    any micro-batch, so one large one is best.
+    """
+    problem = only_w16(pipeline(batch=4, micro_batches=(1, 2, 4), output_tokens=10))
+    flat = np.ones_like(problem.decode_s)
+    report = solve(replace(problem, decode_s=flat), stop=EXACT)
+    assert report.plan.prefill_micro_batch == 1
+    assert report.plan.decode_micro_batch == 4
+
+
+def test_cheapest_is_not_fastest():
+    """Alone: 4 s at 1 USD/h, or 2 s at 3 USD/h. The cheap one costs 4, the fast one 6."""
+    problem = only_w16(pipeline(speeds=(1.0, 2.0), prices=(1.0, 3.0)))
+    cheap = solve(problem, objective=Objective(goal=Goal.COST), stop=EXACT)
+    assert cheap.evaluation.price_usd_per_hour == pytest.approx(1.0)
+    assert cheap.objective == pytest.approx(4.0 / 3600 * 1e6)
+    assert solve(problem, stop=EXACT).evaluation.price_usd_per_hour == pytest.approx(3.0)
+
+
+def test_throughput_chooses_the_batch():
+    """Twice the requests in less than twice the time."""
+    one = only_w16(pipeline(speeds=(1.0, 1.0), batch=8))
+    both = replace(one, batches=(replace(one.batches[0], size=4), one.batches[0]))
+    report = solve(both, objective=Objective(goal=Goal.THROUGHPUT), stop=EXACT)
+    assert report.plan.batch_size == 8
+    # 2 stages of 2 s: 4 + 7 * 2 = 18 s for 8 tokens
+    assert report.objective == pytest.approx(8 / 18)
+    assert report.bound >= report.objective
+
+
+def test_fewest_gpus_then_least_latency():
+    report = solve(
+        only_w16(pipeline(speeds=(1.0, 2.0), batch=8)),
+        objective=Objective(goal=Goal.GPUS),
+        stop=EXACT,
+    )
+    assert report.objective == 1
+    assert report.evaluation.latency_s == pytest.approx(8 * 2.0)
+
+
+def test_waves_serve_all_requests():
+    """10 requests in batches of 4 take 3 waves."""
+    problem = only_w16(pipeline(speeds=(1.0,), batch=4))
+    once = solve(problem, stop=EXACT).evaluation
+    every = solve(replace(problem, num_requests=10), stop=EXACT).evaluation
+    assert every.latency_s == pytest.approx(3 * once.latency_s)
+    assert every.batch_latency_s == pytest.approx(once.latency_s)
+    assert every.throughput_tokens_per_s == pytest.approx(10 / every.latency_s)
+
+
+def test_gap_met_is_feasible_not_optimal():
+    """A loose gap may stop early; only 1e-6 is called optimal."""
+    report = solve(random_problem(7, tensor_parallel=True), stop=StopRule(gap=0.5))
+    assert report.gap <= 0.5
+    assert (report.status is Status.OPTIMAL) == (report.gap <= 1e-6)
+    if report.status is Status.FEASIBLE:
+        assert report.stop_reason is StopReason.GAP_REACHED
+
+
+def big_problem():
+    """Ten GPUs and 60 layers that all differ: more than a moment's work."""
+    rng = np.random.default_rng(0)
+    base = pipeline(
+        speeds=tuple(rng.uniform(1, 4, 10)),
+        num_layers=60,
+        batch=32,
+        micro_batches=(1, 2, 4, 8, 16, 32),
+        output_tokens=50,
+        memory=70.0,
+        link_s=0.05,
+    )
+    return replace(base, loss_nats=np.outer(rng.uniform(0.5, 2, 60), [0.0, 0.01]))
+
+
+def test_time_limit_keeps_the_plan_and_an_honest_gap():
+    report = solve(
+        big_problem(), limits=Limits(loss_nats=0.3), stop=StopRule(gap=0.0, time_limit_s=2)
+    )
+    assert report.stop_reason is StopReason.TIME_LIMIT
+    assert report.status is Status.FEASIBLE
+    assert report.bound < report.objective
+    assert report.gap == pytest.approx((report.objective - report.bound) / report.objective)
+
+
+def test_no_time_at_all_is_unknown_or_feasible_never_infeasible():
+    tight = Limits(ttft_s=1e-9)
+    report = solve(big_problem(), limits=tight, stop=StopRule(time_limit_s=1e-6))
+    assert report.status is Status.UNKNOWN
+    assert report.plan is None
+    assert report.stop_reason is StopReason.TIME_LIMIT
+
+
+def test_cancel_keeps_the_plan():
+    calls = iter([False] * 20)
+    report = solve(big_problem(), stop=StopRule(gap=0.0), cancelled=lambda: next(calls, True))
+    assert report.stop_reason is StopReason.CANCELLED
+    assert report.plan is not None
+
+
+def test_progress_bounds_rise_and_incumbents_fall():
+    seen = []
+    solve(random_problem(3, tensor_parallel=True), stop=EXACT, on_progress=seen.append)
+    incumbents = [p.incumbent for p in seen if p.incumbent is not None]
+    bounds = [p.bound for p in seen]
+    assert incumbents == sorted(incumbents, reverse=True)
+    assert bounds == sorted(bounds)
+    assert all(p.gap >= 0 for p in seen if p.gap is not None)
+
+
+@pytest.mark.parametrize("seed", range(0, 40, 4))
+def test_same_request_same_plan(seed):
+    problem = random_problem(seed)
+    first, second = (solve(problem, stop=EXACT) for _ in range(2))
+    assert first.plan == second.plan
+    assert (first.objective, first.bound) == (second.objective, second.bound)
+
+
+@pytest.mark.parametrize("seed", range(1, 60, 3))
+def test_bound_is_never_better_than_the_objective_nor_worse_than_the_gap_asked(seed):
+    for goal in (Goal.LATENCY, Goal.THROUGHPUT, Goal.COST):
+        report = solve(
+            random_problem(seed), objective=Objective(goal=goal), stop=StopRule(gap=0.03)
+        )
+        if report.plan is None:
+            continue
+        worse = report.bound - report.objective
+        assert (worse >= 0) if goal.maximise else (worse <= 0)
+        assert report.gap <= 0.03 + 1e-12
+
+
+@pytest.mark.parametrize("seed", range(2, 50, 4))
+def test_more_memory_never_hurts(seed):
+    problem = random_problem(seed)
+    roomy = replace(
+        problem,
+        devices=tuple(replace(d, memory_bytes=2 * d.memory_bytes) for d in problem.devices),
+    )
+    before, after = solve(problem, stop=EXACT), solve(roomy, stop=EXACT)
+    if before.plan is not None:
+        assert after.objective <= before.objective * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3, 50, 5))
+def test_order_of_the_devices_does_not_matter(seed):
+    problem = random_problem(seed)
+    last = len(problem.devices) - 1
+    order = [g for _, g in sorted((-group.device, i) for i, group in enumerate(problem.groups))]
+    turned = replace(
+        problem,
+        devices=problem.devices[::-1],
+        groups=tuple(
+            replace(problem.groups[g], device=last - problem.groups[g].device) for g in order
+        ),
+        **{
+            name: getattr(problem, name)[order]
+            for name in (
+                "group_formats",
+                "prefill_s",
+                "decode_s",
+                "embedding_prefill_s",
+                "embedding_decode_s",
+                "head_prefill_s",
+                "head_decode_s",
+                "weight_bytes",
+                "kv_bytes",
+                "embedding_bytes",
+                "head_bytes",
+                "shared_bytes",
+                "prefill_work_bytes",
+                "decode_work_bytes",
+                "head_prefill_work_bytes",
+                "head_decode_work_bytes",
+            )
+        },
+    )
+    here, there = solve(problem, stop=EXACT), solve(turned, stop=EXACT)
+    assert (here.plan is None) == (there.plan is None)
+    if here.plan is not None:
+        assert here.objective == pytest.approx(there.objective, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(200, 240))
+def test_the_merged_form_bounds_and_places_as_well(seed):
+    """The path for models whose layers all differ, forced on tiny ones."""
+    problem = random_problem(seed, tensor_parallel=seed % 2 == 0)
+    reference = solve(problem, stop=EXACT)
+    objective = Objective()
+    found = Search(
+        problem=problem,
+        objective=objective,
+        limits=Limits(),
+        stop=EXACT,
+        deadline=float("inf"),
+        most_runs=0,
+    ).run()
+    if reference.plan is None:
+        assert found.incumbent is None
+        return
+    value = Target(objective=objective).of(reference.evaluation)
+    assert found.incumbent.value == pytest.approx(value, rel=1e-6)
+    assert found.bound == pytest.approx(value, rel=1e-6)
+
+
+def test_a_given_plan_is_a_start():
+    problem = only_w16(pipeline(batch=8))
+    stages = (
+        Stage(group=0, first_layer=0, formats=(0, 0)),
+        Stage(group=1, first_layer=2, formats=(0, 0)),
+    )
+    plan = Plan(batch_size=8, prefill_micro_batch=1, decode_micro_batch=1, stages=stages)
+    report = solve(problem, start=plan, stop=EXACT)
+    assert report.objective == pytest.approx(4 + 7 * 2)
