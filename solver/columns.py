@@ -14,6 +14,8 @@ class Columns:
     ----------
     count
         By (run, slot, format); only where the format is allowed.
+    held
+        The columns of ``count`` by (run, slot).
     start, cross
         By run, then slot; ``cross[r]`` is the border between run r and run r + 1.
     first, last, both
@@ -25,6 +27,7 @@ class Columns:
     """
 
     count: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    held: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
     start: list[list[int]] = field(default_factory=list)
     cross: list[list[int]] = field(default_factory=list)
     first: list[int] = field(default_factory=list)

@@ -77,11 +77,8 @@ class Formulation:
 
     def slot_counts(self, slot: int, run: int | None = None) -> dict[int, float]:
         """Number of layers on a slot, of one run or all."""
-        return {
-            column: 1.0
-            for (r, k, _), column in self.columns.count.items()
-            if k == slot and (run is None or r == run)
-        }
+        runs = range(len(self.runs)) if run is None else (run,)
+        return {column: 1.0 for r in runs for column in self.columns.held[r, slot]}
 
     def used(self, slot: int) -> dict[int, float]:
         """1 where the slot is a stage."""
@@ -203,8 +200,10 @@ def _add_columns(form: Formulation) -> None:
     for r, run in enumerate(form.runs):
         formats = _run_formats(form, r)
         for k, slot in enumerate(form.slots):
-            for f in np.flatnonzero(formats & form.instance.problem.group_formats[slot.group]):
-                columns.count[r, k, int(f)] = new(run.num_layers, integer=True)
+            usable = np.flatnonzero(formats & form.instance.problem.group_formats[slot.group])
+            held = {int(f): new(run.num_layers, integer=True) for f in usable}
+            columns.count.update({(r, k, f): column for f, column in held.items()})
+            columns.held[r, k] = tuple(held.values())
     num_starts = 1 if form.merged else len(form.runs)
     columns.start = [[new(1, integer=True) for _ in range(num_slots)] for _ in range(num_starts)]
     columns.cross = [

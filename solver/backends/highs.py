@@ -46,6 +46,7 @@ class HighsBackend:
     def relax(self, model: LinearModel, effort: Effort) -> BackendResult:
         """Solve without the integrality conditions; the bound is the optimal value."""
         highs = _load(model, effort, integer=False)
+        highs.setOptionValue("presolve", "off")  # costs more than it saves on models this small
         highs.run()
         stop = _stop(highs)
         if stop is not BackendStop.PROVEN:
