@@ -13,7 +13,7 @@ from time import process_time
 from api.example_files import example_names, example_path
 from api.reading import read_text
 from api.request import parse_request, prepare
-from solver import Goal, SolveReport, StopRule, even_split, score, solve
+from solver import Goal, SolveReport, StopRule, score, solve
 
 STOP = StopRule(gap=1e-3, time_limit_s=120.0)
 HEADER = (
@@ -61,7 +61,7 @@ def run(name: str) -> Result:
         prepared.problem, objective=prepared.objective, limits=prepared.limits, stop=stop
     )
     solved = process_time()
-    even = even_split(prepared.problem, prepared.limits, prepared.objective)
+    even = report.even_split
     return Result(
         name=name,
         goal=prepared.objective.goal,

@@ -51,7 +51,7 @@ class StageType:
     formats: NDArray[np.bool_]
 
 
-def mean_context(workload: Workload) -> float:
+def _mean_context(workload: Workload) -> float:
     """Mean tokens of a request in the KV cache over the decode steps."""
     return workload.prompt_tokens + (workload.output_tokens - 1) / 2
 
@@ -124,7 +124,7 @@ class _Pricing:
         """Shapes (F, K, M): prefill and decode."""
         shape = (len(self.formats), len(self.model.kinds), len(self.sizes))
         prefill, decode = np.zeros(shape), np.zeros(shape)
-        context = mean_context(self.workload)
+        context = _mean_context(self.workload)
         for f, layer_format in enumerate(self.formats):
             if not stage.formats[f]:
                 continue
@@ -145,7 +145,7 @@ class _Pricing:
     ) -> FloatArray:
         """Shape (M,): embedding or head."""
         prompt = self.workload.prompt_tokens
-        tokens = prompt if phase == "prefill" else mean_context(self.workload)
+        tokens = prompt if phase == "prefill" else _mean_context(self.workload)
         where = (self.model, stage.gpu, self.engine.name, stage.tp, stage.link)
         return self.take(seconds(*where, phase, self.sizes, tokens, self.tables))
 

@@ -1,8 +1,10 @@
 """Plans for serving a model on given GPUs, with proof."""
 
 from solver.baselines import even_split
-from solver.check import Violation, evaluate, score, violations
+from solver.build import BuiltProblem, ModelError, QualityChoice, build_problem
+from solver.check import TOLERANCE, Violation, evaluate, score, violations
 from solver.objective import Goal, Limits, Objective, StopRule
+from solver.places import FormatChoice
 from solver.problem import (
     BatchOption,
     DeviceClass,
@@ -11,6 +13,7 @@ from solver.problem import (
     default_micro_batches,
 )
 from solver.result import (
+    OPTIMAL_GAP,
     Evaluation,
     Memory,
     Plan,
@@ -26,16 +29,22 @@ from solver.result import (
 from solver.solve import solve
 
 __all__ = [
+    "OPTIMAL_GAP",
+    "TOLERANCE",
     "BatchOption",
+    "BuiltProblem",
     "DeviceClass",
     "Evaluation",
+    "FormatChoice",
     "Goal",
     "Limits",
     "Memory",
+    "ModelError",
     "Objective",
     "PipelineProblem",
     "Plan",
     "Progress",
+    "QualityChoice",
     "Remedy",
     "SolveReport",
     "Stage",
@@ -45,6 +54,7 @@ __all__ = [
     "StopReason",
     "StopRule",
     "Violation",
+    "build_problem",
     "default_micro_batches",
     "evaluate",
     "even_split",

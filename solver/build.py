@@ -27,7 +27,7 @@ from solver.problem import (
     default_micro_batches,
 )
 
-__all__ = ["BuiltProblem", "FormatChoice", "QualityChoice", "build_problem"]
+__all__ = ["BuiltProblem", "FormatChoice", "ModelError", "QualityChoice", "build_problem"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,24 @@ class QualityChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelError:
+    """
+    How far the calibrated model is off for a kernel.
+
+    Parameters
+    ----------
+    decode, prefill
+        Mean absolute relative error on points kept out of the fit; None where there are none.
+    basis
+        ``fit``, or what the coefficients were carried over from.
+    """
+
+    decode: float | None
+    prefill: float | None
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltProblem:
     """
     A problem and what it rests on.
@@ -65,8 +83,8 @@ class BuiltProblem:
         Kernel by (GPU name, format name).
     source
         Weakest provenance of the times.
-    uncertainty
-        How far the times may be off, in words.
+    errors
+        What is known about the calibrated model's error, by (GPU name, format name).
     quality_source
         What the quality loss rests on, in words.
     default_loss_limit_nats
@@ -79,7 +97,7 @@ class BuiltProblem:
     gpu_names: tuple[str, ...]
     kernels: Mapping[tuple[str, str], str]
     source: Source
-    uncertainty: str
+    errors: Mapping[tuple[str, str], ModelError]
     quality_source: str
     default_loss_limit_nats: float | None
     warnings: tuple[str, ...]
@@ -153,7 +171,7 @@ def build_problem(
             for name, kernel in place.kernels.items()
         },
         source=source,
-        uncertainty=_uncertainty(stages, engine.name, source),
+        errors=_errors(stages, engine.name),
         quality_source=loss.text,
         default_loss_limit_nats=loss.at_4_bits,
         warnings=tuple(dict.fromkeys(warnings)),
@@ -265,33 +283,17 @@ def _loss(model: Model, formats: tuple[Format, ...], quality: QualityChoice) -> 
     )
 
 
-# -- uncertainty --------------------------------------------------------------------------------
+# -- errors -------------------------------------------------------------------------------------
 
 
-def _uncertainty(stages: list[StageType], engine: str, source: Source) -> str:
-    """Errors of the calibrated model on points kept out of its fit, GPU by GPU."""
-    if source is not Source.ANALYTIC:
-        return "times are measured or lie between measured ones"
-    judged: dict[str, None] = {}
-    carried: dict[str, list[str]] = {}
+def _errors(stages: list[StageType], engine: str) -> dict[tuple[str, str], ModelError]:
+    """What is known about the calibrated model's error, by GPU and format."""
+    errors = {}
     for stage in stages:
         for name, kernel in stage.kernels.items():
             known = coefficients_for(stage.gpu.name, engine, kernel.kernel, name)
-            if known is None:
-                continue
-            errors = [
-                f"{error:.0%} {phase}"
-                for phase, error in (("decode", known.decode_mape), ("prefill", known.prefill_mape))
-                if error is not None
-            ]
-            if errors:
-                judged[f"{known.gpu} {name} {', '.join(errors)}"] = None
-            elif name not in carried.setdefault(known.gpu, []):
-                carried[known.gpu].append(name)
-    parts = []
-    if judged:
-        parts.append(f"mean error on points kept out of the fit: {'; '.join(judged)}")
-    unknown = [f"{gpu} {', '.join(names)}" for gpu, names in carried.items() if names]
-    if unknown:
-        parts.append(f"carried over from other GPUs, error not known: {'; '.join(unknown)}")
-    return ". ".join(parts) or "layer times are estimates of the calibrated model"
+            if known is not None:
+                errors[stage.gpu.name, name] = ModelError(
+                    decode=known.decode_mape, prefill=known.prefill_mape, basis=known.basis
+                )
+    return errors

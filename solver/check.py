@@ -112,23 +112,24 @@ def violations(
     """Every limit that the plan breaks, memory and forced GPUs included; none if feasible."""
     broken = [*_memory_violations(problem, evaluation), *_forced_violations(problem, evaluation)]
     stages = len(evaluation.stages)
-    for name, value, text in (
-        ("ttft_s", evaluation.ttft_s, f"TTFT is {evaluation.ttft_s / MS:.1f} ms"),
-        ("tpot_s", evaluation.tpot_s, f"TPOT is {evaluation.tpot_s / MS:.2f} ms"),
-        ("latency_s", evaluation.latency_s, f"latency is {evaluation.latency_s:.3f} s"),
-        ("loss_nats", evaluation.loss_nats, f"quality loss is {evaluation.loss_nats:.4f} nats"),
+    for name, value, text, unit in (
+        ("ttft_s", evaluation.ttft_s, "TTFT is {0:.1f} ms; at most {1:.1f} ms", MS),
+        ("tpot_s", evaluation.tpot_s, "TPOT is {0:.2f} ms; at most {1:.2f} ms", MS),
+        ("latency_s", evaluation.latency_s, "Latency is {0:.3f} s; at most {1:.3f} s", 1.0),
+        ("loss_nats", evaluation.loss_nats, "Quality loss is {0:.4f} nats; at most {1:.4f}", 1.0),
         (
             "price_usd_per_hour",
             evaluation.price_usd_per_hour,
-            f"price is {evaluation.price_usd_per_hour:.3f} USD per hour",
+            "The price is {0:.3f} USD per hour; at most {1:.3f}",
+            1.0,
         ),
-        ("gpus", evaluation.gpus, f"{evaluation.gpus} GPUs are used"),
-        ("stages", stages, f"there are {stages} stages"),
+        ("gpus", evaluation.gpus, "{0:.0f} GPUs are used; at most {1:.0f}", 1.0),
+        ("stages", stages, "There are {0:.0f} stages; at most {1:.0f}", 1.0),
     ):
         allowed = getattr(limits, name)
         if allowed is not None and _exceeds(value, allowed):
-            text = f"{text}; the limit {name} is {allowed:g}."
-            broken.append(Violation(limit=name, value=value, allowed=allowed, text=text))
+            sentence = f"{text.format(value / unit, allowed / unit)} may be."
+            broken.append(Violation(limit=name, value=value, allowed=allowed, text=sentence))
     if stages < limits.min_stages:
         text = f"There are {stages} stages; at least {limits.min_stages} are asked for."
         broken.append(

@@ -218,6 +218,9 @@ class SolveReport:
         The best plan and its checked values, or None.
     remedies
         For an infeasible problem: what would help.
+    even_split
+        The even split at the best uniform format with its values, for comparison; None where it
+        breaks a limit.
     secondary_gap
         Gap of latency as tie-breaker, for goals on which many plans tie; else None.
     runtime_s
@@ -234,6 +237,7 @@ class SolveReport:
     plan: Plan | None
     evaluation: Evaluation | None
     remedies: tuple[Remedy, ...] = ()
+    even_split: tuple[Plan, Evaluation] | None = None
     secondary_gap: float | None = None
     runtime_s: float
     num_bounds: int

@@ -91,6 +91,7 @@ def solve(
     return replace(
         report,
         remedies=remedies,
+        even_split=first,
         secondary_gap=_gap_of(tie),
         runtime_s=monotonic() - begun,
     )

@@ -1,0 +1,1 @@
+"""Every way in and out: request files, command line, HTTP. Computes nothing itself."""

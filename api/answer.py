@@ -1,0 +1,154 @@
+"""Reports of the solver to answers."""
+
+import hashlib
+from dataclasses import fields
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from platform import python_version
+from typing import Any
+
+import numpy as np
+
+from api import answer_parts as parts
+from api.plans import spec_from_plan
+from api.prepared import Prepared
+from api.schemas import answer as out
+from solver import Evaluation, Plan, SolveReport, Violation, relative_gap, score
+from solver.result import OPTIMAL_GAP
+
+__all__ = ["evaluation_answer", "hetplan_version", "plan_answer", "problem_hash", "versions"]
+
+
+@cache
+def hetplan_version() -> str:
+    """Version of the installed package."""
+    try:
+        return version("hetplan")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+@cache
+def versions() -> out.Versions:
+    """Versions behind an answer."""
+    return out.Versions(
+        hetplan=hetplan_version(), highspy=version("highspy"), python=python_version()
+    )
+
+
+def problem_hash(prepared: Prepared) -> str:
+    """SHA-256 over every coefficient, the objective and the limits."""
+    digest = hashlib.sha256()
+    for field in fields(prepared.problem):
+        value = getattr(prepared.problem, field.name)
+        digest.update(field.name.encode())
+        is_array = isinstance(value, np.ndarray)
+        digest.update(np.ascontiguousarray(value).tobytes() if is_array else repr(value).encode())
+    digest.update(repr((prepared.objective, prepared.limits)).encode())
+    return digest.hexdigest()
+
+
+def plan_answer(prepared: Prepared, report: SolveReport) -> out.PlanAnswer:
+    """The answer to a request for a plan."""
+    return out.PlanAnswer(
+        **_common(prepared, report.plan, report.evaluation),
+        status=report.status.value,
+        stop_reason=report.stop_reason.value,
+        objective=report.objective,
+        bound=report.bound,
+        gap=report.gap,
+        solver=_solver(prepared, report),
+        warnings=_warnings(prepared, report),
+        secondary_gap=report.secondary_gap,
+        remedies=[parts.remedy_report(remedy) for remedy in report.remedies],
+        comparison=parts.comparison(prepared, report.objective, report.even_split),
+    )
+
+
+def evaluation_answer(
+    prepared: Prepared,
+    plan: Plan,
+    evaluation: Evaluation,
+    broken: tuple[Violation, ...],
+    report: SolveReport | None,
+) -> out.EvaluationAnswer:
+    """The answer on a plan of the user's; ``report`` is that of solving the request."""
+    value = score(evaluation, prepared.objective)
+    bound = None if report is None else report.bound
+    gap = None if bound is None or broken else relative_gap(value, bound)
+    return out.EvaluationAnswer(
+        **_common(prepared, plan, evaluation),
+        status="infeasible" if broken else _status(gap),
+        stop_reason=None if report is None else report.stop_reason.value,
+        objective=value,
+        bound=bound,
+        gap=gap,
+        solver=None if report is None else _solver(prepared, report),
+        warnings=_warnings(prepared, report),
+        feasible=not broken,
+        violations=[parts.violation_report(violation) for violation in broken],
+        best=None if report is None else _best(prepared, report),
+    )
+
+
+def _status(gap: float | None) -> out.StatusName:
+    return "optimal" if gap is not None and gap <= OPTIMAL_GAP else "feasible"
+
+
+def _common(prepared: Prepared, plan: Plan | None, evaluation: Evaluation | None) -> dict[str, Any]:
+    """The fields that all answers share and that need no search."""
+    planned: dict[str, Any] = {"plan": None, "metrics": None, "stages": [], "bottlenecks": None}
+    if plan is not None and evaluation is not None:
+        planned = {
+            "plan": spec_from_plan(plan, evaluation.stages, prepared),
+            "metrics": parts.metrics(prepared, evaluation),
+            "stages": parts.stage_reports(prepared, plan, evaluation),
+            "bottlenecks": out.Bottlenecks(
+                prefill=evaluation.bottleneck_prefill, decode=evaluation.bottleneck_decode
+            ),
+        }
+    return planned | {
+        "goal": prepared.objective.goal.value,
+        "theta_s_per_nat": prepared.objective.theta_s_per_nat,
+        "unit": prepared.objective.goal.unit,
+        "request": parts.summary(prepared),
+        "limits": parts.limit_reports(prepared, evaluation),
+        "unused_gpus": parts.unused_gpus(prepared, evaluation),
+        "sources": parts.sources(prepared),
+        "versions": versions(),
+        "problem_hash": problem_hash(prepared),
+    }
+
+
+def _solver(prepared: Prepared, report: SolveReport) -> out.SolverReport:
+    return out.SolverReport(
+        time_limit_s=prepared.stop.time_limit_s,
+        gap=prepared.stop.gap,
+        seed=prepared.stop.seed,
+        runtime_s=report.runtime_s,
+        num_bounds=report.num_bounds,
+        num_milps=report.num_milps,
+    )
+
+
+def _best(prepared: Prepared, report: SolveReport) -> out.BestKnown:
+    plan, evaluation = report.plan, report.evaluation
+    return out.BestKnown(
+        status=report.status.value,
+        objective=report.objective,
+        bound=report.bound,
+        gap=report.gap,
+        plan=None
+        if plan is None or evaluation is None
+        else spec_from_plan(plan, evaluation.stages, prepared),
+        metrics=None if evaluation is None else parts.metrics(prepared, evaluation),
+    )
+
+
+def _warnings(prepared: Prepared, report: SolveReport | None) -> list[str]:
+    warnings = list(prepared.background.warnings)
+    if report is not None and report.stop_reason.value in ("time_limit", "cancelled", "memory"):
+        warnings.append(
+            "The search ended before its gap was reached; another run may end with another plan."
+        )
+    return warnings

@@ -1,0 +1,68 @@
+"""The HTTP service, put together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.answer import hetplan_version
+from api.openapi import openapi_of
+from api.pool import ProcessPool, WorkPool
+from api.problem_responses import add_handlers
+from api.routes import catalogue, evaluations, health, plans, schemas
+from api.settings import Settings, load_settings
+
+__all__ = ["create_app", "serve"]
+
+
+def create_app(settings: Settings | None = None, pool: WorkPool | None = None) -> FastAPI:
+    """
+    The application.
+
+    Parameters
+    ----------
+    settings
+        Default: from the environment.
+    pool
+        Runs the searches; default: processes as the settings say, closed with the application.
+    """
+    settings = settings or load_settings()
+
+    work_pool = pool or ProcessPool(settings.workers, settings.queue)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        work_pool.close()
+
+    app = FastAPI(
+        title="hetplan",
+        summary="The best plan to serve a large language model on mixed GPUs, with proof.",
+        version=hetplan_version(),
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.pool = work_pool
+    add_handlers(app)
+    for room in (plans, evaluations, catalogue, schemas, health):
+        app.include_router(room.router)
+    app.openapi = lambda: openapi_of(app)  # type: ignore[method-assign]
+    return app
+
+
+def serve(*, host: str | None = None, port: int | None = None) -> None:
+    """
+    Run the service until it is stopped.
+
+    Raises
+    ------
+    InputError
+        When a setting is wrong.
+    """
+    settings = load_settings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host if host is None else host,
+        port=settings.port if port is None else port,
+    )

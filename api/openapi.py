@@ -1,0 +1,90 @@
+"""The OpenAPI document: bodies that routes read themselves, and named examples."""
+
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.example_files import example_body, example_names, example_summary
+from api.json_schemas import json_schema
+from api.schemas.problem_details import ProblemDetails
+
+__all__ = ["json_body", "openapi_of"]
+
+REF = "#/components/schemas/"
+_BODIES = {"AnyRequest": "request", "EvaluationRequest": "evaluation-request"}
+
+
+def json_body(component: str) -> dict[str, Any]:
+    """How a route declares the body that it reads itself; see `openapi_of` for the rest."""
+    schema = {"$ref": REF + component}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def openapi_of(app: FastAPI) -> dict[str, Any]:
+    """The document of an application, made once."""
+    if app.openapi_schema is None:
+        app.openapi_schema = _document(app)
+    return app.openapi_schema
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        routes=app.routes,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for component, name in _BODIES.items():
+        schemas |= _component(component, json_schema(name))
+    schemas |= _component("ProblemDetails", ProblemDetails.model_json_schema())
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    _add_examples(document)
+    _drop_stock_errors(document)
+    return document
+
+
+def _component(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema and its definitions as components."""
+    moved = _moved(schema)
+    definitions: dict[str, Any] = moved.pop("$defs", {})
+    moved.pop("$schema", None)
+    return {**definitions, name: {"title": name, **moved}}
+
+
+def _moved(value: Any) -> Any:  # noqa: ANN401
+    """The same with references to definitions pointed at components."""
+    if isinstance(value, dict):
+        return {
+            key: item.replace("#/$defs/", REF)
+            if key == "$ref" and isinstance(item, str)
+            else _moved(item)
+            for key, item in value.items()
+        }
+    return [_moved(item) for item in value] if isinstance(value, list) else value
+
+
+@cache
+def _examples() -> dict[str, Any]:
+    return {
+        name: {"summary": example_summary(name)[:200], "value": example_body(name)}
+        for name in example_names()
+    }
+
+
+def _add_examples(document: dict[str, Any]) -> None:
+    body = document["paths"]["/v1/plans"]["post"]["requestBody"]
+    body["content"]["application/json"]["examples"] = _examples()
+
+
+def _drop_stock_errors(document: dict[str, Any]) -> None:
+    """FastAPI declares its own form of 422, which this service never sends."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            stock = operation["responses"].get("422", {}).get("content", {})
+            if "application/json" in stock and "application/problem+json" not in stock:
+                del operation["responses"]["422"]

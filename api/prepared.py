@@ -1,0 +1,94 @@
+"""A request made ready: the frozen problem, and what an answer should say about its making."""
+
+from dataclasses import dataclass
+
+from solver import Limits, Objective, PipelineProblem, StopRule
+
+__all__ = ["Background", "IdleGpus", "KernelUse", "Prepared", "PriceUse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelUse:
+    """
+    The kernel by which a GPU type runs a format.
+
+    The errors are those of the latency model, None where unknown; ``basis`` says what it rests on.
+    """
+
+    gpu: str
+    format: str
+    kernel: str
+    decode_error: float | None = None
+    prefill_error: float | None = None
+    basis: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceUse:
+    """A price in play, in US dollars per hour (None: unknown), and where it comes from."""
+
+    what: str
+    usd_per_hour: float | None
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleGpus:
+    """GPUs that no plan can use: the engine has no kernel for them, or none may be used."""
+
+    node: str
+    gpu: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """
+    What an answer says about the problem's making.
+
+    Parameters
+    ----------
+    model, engine, cluster
+        For people; ``engine`` is empty in the coefficient form.
+    gpu_names
+        GPU type of every device class.
+    format_bits
+        Weight bits of every format.
+    kernels, prices
+        In play, whether or not the plan uses them.
+    unpriced
+        Indices of device classes whose price is not known.
+    idle
+        GPUs of the cluster that the problem leaves out.
+    source, quality_source
+        Weakest provenance of the times; where quality figures come from.
+    quality_limit
+        How the quality limit was set: ``asked``, ``uniform 4 bits`` (the default) or ``none``.
+    warnings
+        What the user should know before trusting the plan.
+    """
+
+    model: str
+    engine: str
+    cluster: str
+    gpu_names: tuple[str, ...]
+    format_bits: tuple[float, ...]
+    kernels: tuple[KernelUse, ...] = ()
+    prices: tuple[PriceUse, ...] = ()
+    unpriced: frozenset[int] = frozenset()
+    idle: tuple[IdleGpus, ...] = ()
+    source: str
+    quality_source: str
+    quality_limit: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Everything `solver.solve` asks for, with its background."""
+
+    problem: PipelineProblem
+    objective: Objective
+    limits: Limits
+    stop: StopRule
+    background: Background

@@ -1,0 +1,268 @@
+"""Answers as text for reading: the pipeline drawn, then the numbers, then what to trust."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice, zip_longest
+from math import ceil
+from typing import IO
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from api.pipeline_art import FormatLabels, draw_pipeline
+from api.render_tables import limit_lines, metric_lines, stage_table
+from api.schemas.answer import (
+    AnswerBase,
+    EvaluationAnswer,
+    KernelReport,
+    PlanAnswer,
+    PriceReport,
+)
+
+__all__ = ["MIN_WIDTH", "make_console", "print_plainly", "show"]
+
+MIN_WIDTH, PLAIN_WIDTH, MAX_WIDTH = 80, 100, 120
+WIDE = 96
+COLUMNS = 2
+_ASCII = str.maketrans(
+    {
+        **dict.fromkeys("╭╮╰╯", "+"),
+        **dict.fromkeys("─━–", "-"),
+        "│": "|",
+        "→": ">",
+        "×": "x",
+        "█": "#",
+        "░": ".",
+        "·": "|",
+        "≤": "<=",
+        "≥": ">=",
+        "✔": "ok:",
+        "✘": "no:",
+        "…": "...",
+    }
+)
+_HEADLINES = {
+    "optimal": ("green", "✔ Optimal plan: no plan is better"),
+    "feasible": ("green", "✔ Feasible plan"),
+    "infeasible": ("red", "✘ No plan exists"),
+    "unknown": ("yellow", "? No plan found, and no proof that there is none"),
+}
+_STOPS = {
+    "proven": "proven",
+    "gap_reached": "gap reached",
+    "time_limit": "stopped at the time limit",
+    "cancelled": "cancelled",
+    "memory": "stopped for lack of memory",
+}
+
+
+def make_console(file: IO[str] | None = None) -> Console:
+    """A console of a readable width; plain where the output is not a terminal."""
+    console = Console(file=file, highlight=False)
+    width = console.width if console.is_terminal else PLAIN_WIDTH
+    console.width = min(max(width, MIN_WIDTH), MAX_WIDTH)
+    return console
+
+
+def show(answer: PlanAnswer | EvaluationAnswer, console: Console) -> None:
+    """Print an answer."""
+    print_plainly(console, list(_parts(answer, console.width)))
+
+
+def print_plainly(console: Console, parts: Sequence[RenderableType]) -> None:
+    """Print without trailing blanks where no terminal needs them, in ASCII where it must be."""
+    if console.is_terminal and not console.options.ascii_only:
+        console.print(*parts, sep="\n")
+        return
+    with console.capture() as capture:
+        console.print(*parts, sep="\n")
+    text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+    console.file.write(text.translate(_ASCII) if console.options.ascii_only else text)
+
+
+def _parts(answer: PlanAnswer | EvaluationAnswer, width: int) -> Iterator[RenderableType]:
+    yield from _title(answer)
+    yield Text("")
+    yield from _headline(answer)
+    if isinstance(answer, PlanAnswer):
+        yield from _remedies(answer)
+    else:
+        yield from (_bullet(broken.text, "red") for broken in answer.violations)
+    if answer.plan is not None:
+        yield from _plan_parts(answer, width)
+    yield Text("")
+    yield from _notes(answer)
+
+
+def _title(answer: AnswerBase) -> Iterator[Text]:
+    request = answer.request
+    engine = f" · {request.engine}" if request.engine else ""
+    yield Text(f"{request.model} on {request.cluster}{engine}", style="bold")
+    batch = "" if answer.plan is None else f"batch {answer.plan.batch_size} · "
+    many = "" if request.num_requests is None else f" · {request.num_requests:,} requests"
+    theta = f" with {answer.theta_s_per_nat:g} s per nat" if answer.theta_s_per_nat else ""
+    yield Text(
+        f"{batch}prompt {request.prompt_tokens} · output {request.output_tokens} tokens{many} · "
+        f"goal: {answer.goal.replace('_', ' ')}{theta}",
+        style="dim",
+    )
+
+
+def _headline(answer: PlanAnswer | EvaluationAnswer) -> Iterator[Text]:
+    style, words = _HEADLINES[answer.status]
+    within = "proven within"
+    if isinstance(answer, EvaluationAnswer):
+        words = "✔ The plan is feasible" if answer.feasible else "✘ The plan is not feasible"
+        within = "at most"
+        if answer.status == "optimal":
+            words += " and optimal: no plan is better"
+    if answer.status == "feasible" and answer.gap is not None:
+        verb = "from" if within == "at most" else "of"
+        words += f", {within} {_share(answer.gap)} {verb} the best possible"
+    yield Text(words, style=f"bold {style}")
+    for facts, dim in ((_facts(answer), ""), (_others(answer), "dim")):
+        text = " · ".join(facts)
+        if text:
+            yield Text(f"  {text}", style=dim)
+
+
+def _share(gap: float) -> str:
+    return f"{gap:.2%}".replace("%", " %") if gap >= 5e-5 else f"{gap * 100:.1g} %"
+
+
+def _facts(answer: PlanAnswer | EvaluationAnswer) -> Iterator[str]:
+    if answer.objective is not None:
+        yield f"{answer.goal.replace('_', ' ')} {_value(answer.objective, answer.unit)}"
+    if answer.bound is not None and answer.status == "feasible":
+        side = "above" if answer.goal == "throughput" else "below"
+        yield f"no plan is {side} {_value(answer.bound, answer.unit)}"
+    if answer.solver is not None and answer.stop_reason is not None:
+        yield f"{_STOPS[answer.stop_reason]} after {answer.solver.runtime_s:.1f} s"
+
+
+def _others(answer: PlanAnswer | EvaluationAnswer) -> Iterator[str]:
+    if isinstance(answer, PlanAnswer):
+        if answer.comparison is not None:
+            other = answer.comparison
+            yield f"{other.name}: {_value(other.objective, answer.unit)} ({other.ratio:.2f}×)"
+        elif answer.plan is not None:
+            yield "an even split over all GPUs cannot run within the limits"
+    elif answer.best is not None and answer.best.objective is not None:
+        best = answer.best.objective
+        times = f", this one {answer.objective / best:.2f}×" if answer.objective and best else ""
+        yield f"best plan found: {_value(best, answer.unit)}{times}"
+
+
+def _value(value: float, unit: str) -> str:
+    if unit == "s":
+        return f"{value:.3f} s" if value < 1e4 else f"{value:,.0f} s"
+    return f"{value:.4g} {unit}" if abs(value) < 1e4 else f"{value:,.0f} {unit}"
+
+
+def _remedies(answer: PlanAnswer) -> Iterator[RenderableType]:
+    if answer.status != "infeasible":
+        return
+    if answer.remedies:
+        yield Text("  Any one of these would help:")
+    yield from (_bullet(remedy.text, "yellow") for remedy in answer.remedies)
+
+
+def _bullet(text: str, style: str) -> Padding:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(Text("-", style=style), Text(text))
+    return Padding(grid, (0, 0, 0, 2), expand=False)
+
+
+def _plan_parts(answer: AnswerBase, width: int) -> Iterator[RenderableType]:
+    plan = answer.plan
+    if plan is None:
+        return
+    labels = FormatLabels(plan)
+    yield Text("")
+    yield from draw_pipeline(answer, labels, width)
+    yield Text("")
+    yield Padding(stage_table(answer, labels, is_narrow=width < WIDE), (0, 0, 0, 1), expand=False)
+    yield Padding(Text(_micro_batches(answer), style="dim"), (0, 0, 0, 2), expand=False)
+    yield Text("")
+    yield Padding(_grid(list(metric_lines(answer))), (0, 0, 0, 2), expand=False)
+
+
+def _micro_batches(answer: AnswerBase) -> str:
+    plan, slow = answer.plan, answer.bottlenecks
+    if plan is None or slow is None:
+        return ""
+    phases = (
+        ("prefill", plan.prefill_micro_batch, slow.prefill),
+        ("decode", plan.decode_micro_batch, slow.decode),
+    )
+    return " · ".join(
+        f"{phase}: {_pieces(plan.batch_size, size)}, paced by {pace}"
+        for phase, size, pace in phases
+    )
+
+
+def _pieces(batch: int, size: int) -> str:
+    count = ceil(batch / size)
+    if count == 1:
+        return f"1 micro-batch of {size}"
+    return f"{count} micro-batches of {'' if batch % size == 0 else 'up to '}{size}"
+
+
+def _grid(pairs: Sequence[tuple[str, str]]) -> Table:
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    per_column = ceil(len(pairs) / COLUMNS)
+    rest = iter(pairs)
+    columns = [list(islice(rest, per_column)) for _ in range(COLUMNS)]
+    for row in zip_longest(*columns, fillvalue=("", "")):
+        cells: list[RenderableType] = []
+        for name, value in row:
+            cells += [Text(name, style="dim"), Text(value, style="bold")]
+        grid.add_row(*cells)
+    return grid
+
+
+def _notes(answer: AnswerBase) -> Iterator[RenderableType]:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column()
+    limits = list(limit_lines(answer))
+    if limits:
+        grid.add_row("limits", Text("\n").join(limits))
+    for name, text in _source_notes(answer):
+        grid.add_row(name, Text(text))
+    for number, warning in enumerate(answer.warnings):
+        grid.add_row("" if number else Text("warnings", style="yellow"), Text(f"- {warning}"))
+    yield Padding(grid, (0, 0, 0, 2), expand=False)
+
+
+def _source_notes(answer: AnswerBase) -> Iterator[tuple[str, str]]:
+    sources = answer.sources
+    used = {(s.gpu, name) for s in answer.stages for name in s.layers_per_format}
+    kernels = [use for use in sources.kernels if (use.gpu, use.format) in used]
+    yield "times", "; ".join((sources.times, *_errors(sources.times, kernels)))
+    yield "quality", sources.quality
+    if kernels:
+        yield "kernels", ", ".join(f"{use.gpu} {use.format}: {use.kernel}" for use in kernels)
+    places = {s.gpu for s in answer.stages} | {f"node {s.node}" for s in answer.stages}
+    prices = [use for use in sources.prices if use.what in places or not places]
+    if prices:
+        yield "prices", "; ".join(map(_price, prices))
+
+
+def _errors(times: str, kernels: Sequence[KernelReport]) -> Iterator[str]:
+    """How far the latency model is off for the kernels of a plan."""
+    if times != "analytic":
+        return
+    for use in kernels:
+        known = (("decode", use.decode_error), ("prefill", use.prefill_error))
+        errors = [f"{error:.0%} {phase}" for phase, error in known if error is not None]
+        basis = "" if use.basis == "fit" else f" ({use.basis})"
+        error = f"mean error {', '.join(errors)}" if errors else f"error not known{basis}"
+        yield f"{use.gpu} {use.format} {error}"
+
+
+def _price(use: PriceReport) -> str:
+    if use.usd_per_hour is None:
+        return f"{use.what} unknown"
+    return f"{use.what} ${use.usd_per_hour:.2f} per hour ({use.basis})"

@@ -1,0 +1,256 @@
+"""From the data of a request to the problem that the solver gets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from api.coefficients import prepare_coefficients
+from api.goals import limits_of, objective_of, quality_limit_of, stop_of
+from api.plain_words import in_plain_words
+from api.prepared import Background, IdleGpus, KernelUse, Prepared, PriceUse
+from api.problems import InvalidRequestError, ProblemList
+from api.request_checks import (
+    MAX_PROBLEM_SIZE,
+    check_prices,
+    check_size,
+    size_of_problem,
+    size_of_request,
+    unpriced_groups,
+)
+from api.request_cluster import cluster_of, prices_of
+from api.request_formats import engine_of, formats_of_request
+from api.request_serving import model_of, quality_of, tables_of, workload_of
+from api.schemas.coefficients import CoefficientsRequest
+from api.schemas.request import REQUEST_ADAPTER, PlanRequest
+from profiles.cluster import Cluster, EngineSettings, GpuGroup, Workload
+from profiles.errors import HetplanError, InputError, MissingProfileError
+from profiles.formats import find_format
+from profiles.models import Model
+from profiles.tables import CostTable
+from solver import BuiltProblem, Objective, build_problem
+
+__all__ = ["MAX_PROBLEM_SIZE", "check_data", "parse_request", "prepare"]
+
+Parsed = TypeVar("Parsed")
+
+
+def check_data(data: object, adapter: TypeAdapter[Parsed], schema: object) -> Parsed:
+    """
+    Data that follow a schema.
+
+    Raises
+    ------
+    InvalidRequestError
+        With every error in plain words.
+    """
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        raise InvalidRequestError(in_plain_words(error, data, schema)) from error
+
+
+def parse_request(data: object) -> PlanRequest | CoefficientsRequest:
+    """
+    The request in these data, in either form.
+
+    Raises
+    ------
+    InvalidRequestError
+        With every error in plain words.
+    """
+    is_coefficients = isinstance(data, dict) and data.get("kind") == "coefficients"
+    schema = CoefficientsRequest if is_coefficients else PlanRequest
+    return check_data(data, REQUEST_ADAPTER, schema)
+
+
+def prepare(
+    request: PlanRequest | CoefficientsRequest,
+    *,
+    folder: Path | None = None,
+    max_size: int = MAX_PROBLEM_SIZE,
+) -> Prepared:
+    """
+    The problem that a request states.
+
+    Parameters
+    ----------
+    request
+        As `parse_request` returns it.
+    folder
+        Where paths in the request start; None refuses them.
+    max_size
+        Largest layers x GPUs x formats x micro-batch pairs.
+
+    Raises
+    ------
+    InvalidRequestError
+        With every error that can be told at once.
+    """
+    problems = ProblemList()
+    prepared = None
+    with problems.catching():
+        try:
+            if isinstance(request, CoefficientsRequest):
+                prepared = prepare_coefficients(request)
+                check_size(size_of_problem(prepared), max_size)
+            else:
+                prepared = _prepare_catalogue(request, folder, max_size)
+        except MissingProfileError as error:
+            raise InputError(str(error)) from error
+    problems.raise_if_any()
+    if prepared is None:
+        raise HetplanError("The request could not be prepared.")
+    return prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """The nouns of a request, each checked by itself."""
+
+    model: Model
+    cluster: Cluster
+    workload: Workload
+    engine: EngineSettings
+    tables: tuple[CostTable, ...]
+    objective: Objective
+
+
+def _prepare_catalogue(request: PlanRequest, folder: Path | None, max_size: int) -> Prepared:
+    parts = _parts(request, folder)
+    prices = prices_of(request.cluster, parts.cluster)
+    formats = formats_of_request(
+        request.formats, parts.engine.name, parts.cluster, parts.model.num_layers
+    )
+    quality = quality_of(request.quality, formats, parts.model.num_layers)
+    check_prices(parts.cluster, parts.objective, is_limited=request.limits.usd_per_hour is not None)
+    check_size(
+        size_of_request(parts.model.num_layers, parts.cluster, formats, parts.workload), max_size
+    )
+    built = build_problem(
+        model=parts.model,
+        cluster=parts.cluster,
+        workload=parts.workload,
+        engine=parts.engine,
+        formats=formats,
+        quality=quality,
+        tables=parts.tables,
+    )
+    loss_nats, how = quality_limit_of(request.limits, built.default_loss_limit_nats)
+    return Prepared(
+        problem=built.problem,
+        objective=parts.objective,
+        limits=limits_of(request.limits, loss_nats),
+        stop=stop_of(request.solver),
+        background=_background(parts, built, prices, how),
+    )
+
+
+def _parts(request: PlanRequest, folder: Path | None) -> _Parts:
+    problems = ProblemList()
+
+    def part(pointer: str, make: Callable[[], Parsed]) -> Parsed | None:
+        with problems.catching(pointer):
+            return make()
+        return None
+
+    model = part("/model", lambda: model_of(request.model, folder))
+    cluster = part("/cluster", lambda: cluster_of(request.cluster))
+    workload = part("/workload", lambda: workload_of(request.workload))
+    engine = part("/engine", lambda: engine_of(request.engine))
+    tables = part("/tables", lambda: tables_of(request, folder))
+    objective = part("/objective", lambda: objective_of(request.objective))
+    part("/limits", lambda: limits_of(request.limits, None))
+    problems.raise_if_any()
+    if not (model and cluster and workload and engine and objective) or tables is None:
+        raise HetplanError("The request could not be read.")
+    return _Parts(
+        model=model,
+        cluster=cluster,
+        workload=workload,
+        engine=engine,
+        tables=tables,
+        objective=objective,
+    )
+
+
+def _background(
+    parts: _Parts, built: BuiltProblem, prices: tuple[PriceUse, ...], how: str
+) -> Background:
+    warnings = list(built.warnings)
+    if how == "none":
+        warnings.append(
+            "Quality is not limited: the plan may use the fewest bits wherever that is faster."
+        )
+    return Background(
+        model=parts.model.name,
+        engine=parts.engine.name,
+        cluster=_cluster_text(parts.cluster),
+        gpu_names=built.gpu_names,
+        format_bits=tuple(float(find_format(n).weight_bits) for n in built.problem.format_names),
+        kernels=_kernels(built),
+        prices=prices,
+        unpriced=_unpriced_devices(parts.cluster, built),
+        idle=tuple(
+            IdleGpus(node=parts.cluster.nodes[at].name, gpu=group.gpu.name, count=group.count)
+            for (at, _), group in _idle(parts.cluster, built).items()
+        ),
+        source=built.source.label,
+        quality_source=built.quality_source,
+        quality_limit=how,
+        warnings=tuple(warnings),
+    )
+
+
+def _kernels(built: BuiltProblem) -> tuple[KernelUse, ...]:
+    uses = []
+    for (gpu, name), kernel in built.kernels.items():
+        error = built.errors.get((gpu, name))
+        uses.append(
+            KernelUse(
+                gpu=gpu,
+                format=name,
+                kernel=kernel,
+                decode_error=None if error is None else error.decode,
+                prefill_error=None if error is None else error.prefill,
+                basis="" if error is None else error.basis,
+            )
+        )
+    return tuple(uses)
+
+
+def _idle(cluster: Cluster, built: BuiltProblem) -> dict[tuple[int, int], GpuGroup]:
+    """Groups, by position of node and group, that a plan cannot use at all."""
+    problem = built.problem
+    usable = {
+        (device.node, gpu) for device, gpu in zip(problem.devices, built.gpu_names, strict=True)
+    }
+    return {
+        (node_at, group_at): group
+        for node_at, node in enumerate(cluster.nodes)
+        for group_at, group in enumerate(node.groups)
+        if (node_at, group.gpu.name) not in usable
+    }
+
+
+def _unpriced_devices(cluster: Cluster, built: BuiltProblem) -> frozenset[int]:
+    places = {
+        (cluster.nodes[node].name, cluster.nodes[node].groups[group].gpu.name)
+        for node, group in unpriced_groups(cluster)
+    }
+    problem = built.problem
+    return frozenset(
+        index
+        for index, (device, gpu) in enumerate(zip(problem.devices, built.gpu_names, strict=True))
+        if (problem.node_names[device.node], gpu) in places
+    )
+
+
+def _cluster_text(cluster: Cluster) -> str:
+    counts: dict[str, int] = {}
+    for node in cluster.nodes:
+        for group in node.groups:
+            counts[group.gpu.name] = counts.get(group.gpu.name, 0) + group.count
+    return " + ".join(f"{count}x {name}" for name, count in counts.items())

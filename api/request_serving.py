@@ -1,0 +1,149 @@
+"""Model, workload, tables and quality figures of a request, checked and in base units."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from api.problems import ProblemList, pointer_to
+from api.reading import read_text
+from api.schemas.request import PlanRequest
+from api.schemas.serving import ModelSpec, QualitySpec, WorkloadSpec
+from profiles.cluster import Workload
+from profiles.errors import InputError, TableError
+from profiles.formats import find_format
+from profiles.models import Model, find_model, model_from_config
+from profiles.tables import CostTable, cost_table_from_rows, read_cost_table
+from solver.build import FormatChoice, QualityChoice
+
+__all__ = ["model_of", "quality_of", "tables_of", "workload_of"]
+
+MAX_FILE_BYTES = 256 * 1024**2
+FIRST_ROW = 2
+
+
+def model_of(choice: str | ModelSpec, folder: Path | None) -> Model:
+    """The model, from the catalogue or from a Hugging Face configuration."""
+    if isinstance(choice, str):
+        return find_model(choice, "/model")
+    if choice.config is not None:
+        return model_from_config(choice.config, choice.name, "/model/config")
+    path = _path(choice.config_file or "", folder, "/model/config_file")
+    config, _ = read_text(_text(path, "/model/config_file"))
+    if not isinstance(config, dict):
+        raise InputError(
+            f"{path.name} does not hold an object; give the model's config.json.",
+            pointer="/model/config_file",
+        )
+    return model_from_config(config, choice.name, "/model/config_file")
+
+
+def _path(text: str, folder: Path | None, pointer: str) -> Path:
+    if folder is None:
+        raise InputError(
+            f"{text[:60]!r} is a path, which only the command line reads; "
+            "send the content instead (model.config, cost_table).",
+            pointer=pointer,
+        )
+    path = folder / text
+    if "\0" in text or not path.is_file():
+        raise InputError(f"There is no file {str(path)!r}.", pointer=pointer)
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise InputError(
+            f"{path.name} has more than {MAX_FILE_BYTES} bytes; split it.", pointer=pointer
+        )
+    return path
+
+
+def _text(path: Path, pointer: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path.name} cannot be read as UTF-8: {error}.", pointer=pointer
+        ) from error
+
+
+def tables_of(request: PlanRequest, folder: Path | None) -> tuple[CostTable, ...]:
+    """The cost tables of a request: files first, rows after them."""
+    tables = []
+    for position, text in enumerate(request.tables):
+        pointer = pointer_to("tables", position)
+        path = _path(text, folder, pointer)
+        try:
+            tables.append(read_cost_table(path))
+        except TableError as error:
+            raise InputError(str(error), pointer=pointer) from error
+    if request.cost_table:
+        tables.append(_inline_table(request.cost_table))
+    return tuple(tables)
+
+
+def _inline_table(rows: Sequence[Mapping[str, object]]) -> CostTable:
+    try:
+        return cost_table_from_rows(rows, "cost_table")
+    except TableError as error:
+        # Line 1 is the header that the rows do not have.
+        at = () if error.line is None or error.line < FIRST_ROW else (error.line - FIRST_ROW,)
+        raise InputError(str(error), pointer=pointer_to("cost_table", *at)) from error
+
+
+def workload_of(spec: WorkloadSpec) -> Workload:
+    """The workload, with micro-batches that fit its batches."""
+    sizes = spec.batch_size if isinstance(spec.batch_size, list) else [spec.batch_size]
+    problems = ProblemList()
+    for field in ("prefill_micro_batches", "decode_micro_batches"):
+        given = getattr(spec, field) or ()
+        too_large = [position for position, size in enumerate(given) if size > max(sizes)]
+        for position in too_large:
+            problems.add(
+                pointer_to("workload", field, position),
+                f"Micro-batch {given[position]} exceeds the largest batch, {max(sizes)}; lower it.",
+            )
+        if given and not too_large and min(given) > min(sizes):
+            problems.add(
+                pointer_to("workload", field),
+                f"Batch {min(sizes)} is smaller than every micro-batch; add a smaller one.",
+            )
+    problems.raise_if_any()
+    return Workload(
+        batch_sizes=tuple(sorted(set(sizes))),
+        prompt_tokens=spec.prompt_tokens,
+        output_tokens=spec.output_tokens,
+        num_requests=spec.num_requests,
+        prefill_micro_batches=_sizes(spec.prefill_micro_batches),
+        decode_micro_batches=_sizes(spec.decode_micro_batches),
+    )
+
+
+def _sizes(sizes: list[int] | None) -> tuple[int, ...] | None:
+    return None if sizes is None else tuple(sorted(set(sizes)))
+
+
+def quality_of(spec: QualitySpec, formats: FormatChoice, num_layers: int) -> QualityChoice:
+    """Own figures on quality; own losses must cover every layer and format."""
+    if spec.loss_nats is None:
+        return QualityChoice(
+            nats_at_4_bits=spec.nats_at_4_bits, perplexity_16=spec.perplexity_16, loss_nats=None
+        )
+    problems = ProblemList()
+    given = {
+        find_format(name, "/quality/loss_nats").name: row for name, row in spec.loss_nats.items()
+    }
+    for name, row in given.items():
+        if len(row) != num_layers:
+            problems.add(
+                pointer_to("quality", "loss_nats", name),
+                f"There are {len(row)} losses; the model has {num_layers} layers.",
+            )
+    missing = [name for name in formats.names if name not in given]
+    if missing:
+        problems.add(
+            "/quality/loss_nats",
+            f"Losses of {', '.join(missing)} are missing; add them or leave these formats out.",
+        )
+    problems.raise_if_any()
+    rows = zip(*(given[name] for name in formats.names), strict=True)
+    return QualityChoice(
+        nats_at_4_bits=spec.nats_at_4_bits,
+        perplexity_16=spec.perplexity_16,
+        loss_nats=tuple(rows),
+    )

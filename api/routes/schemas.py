@@ -1,0 +1,22 @@
+"""JSON Schemas of requests and answers."""
+
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+
+from api.json_schemas import json_schema
+from api.problem_responses import declared
+from profiles.errors import InputError
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/schemas", tags=["schemas"])
+
+
+@router.get("/{name}", responses=declared(404, 500))
+def schema(name: str) -> dict[str, Any]:
+    """JSON Schema by name: request, answer, plan, evaluation-request, evaluation-answer."""
+    try:
+        return json_schema(name)
+    except InputError as error:
+        raise HTTPException(404, str(error)) from error

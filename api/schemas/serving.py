@@ -1,0 +1,161 @@
+"""What is served and by what: model, engine, workload, formats, quality figures."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from api.schemas.base import LIST, NAME, OBJECT, SCALAR, Name, Schema, form_of
+
+__all__ = [
+    "EngineChoice",
+    "EngineSpec",
+    "FormatsChoice",
+    "FormatsSpec",
+    "ModelChoice",
+    "ModelSpec",
+    "QualitySpec",
+    "WorkloadSpec",
+]
+
+MAX_BATCH = 65536
+MAX_TOKENS = 10_000_000
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH)]
+FormatNames = Annotated[list[Name], Field(min_length=1, max_length=32)]
+
+
+def _name_or_object(value: object) -> str:
+    return OBJECT if form_of(value) == OBJECT else NAME
+
+
+def _list_or_object(value: object) -> str:
+    return OBJECT if form_of(value) == OBJECT else LIST
+
+
+def _scalar_or_list(value: object) -> str:
+    return LIST if form_of(value) == LIST else SCALAR
+
+
+class ModelSpec(Schema):
+    """A model by its Hugging Face configuration."""
+
+    name: Name = Field(description="Name for the answer; quality anchors are looked up by it.")
+    config: dict[str, Any] | None = Field(
+        default=None, description="Content of the model's Hugging Face config.json."
+    )
+    config_file: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="Path of a config.json, relative to the request file. Command line only.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.config is None) == (self.config_file is None):
+            raise ValueError(
+                "give exactly one of config and config_file; "
+                "for a model of the catalogue write its name alone"
+            )
+        return self
+
+
+ModelChoice = Annotated[
+    Annotated[Name, Tag(NAME)] | Annotated[ModelSpec, Tag(OBJECT)], Discriminator(_name_or_object)
+]
+"""A model of the catalogue by name, or any decoder by its configuration."""
+
+
+class EngineSpec(Schema):
+    """The serving engine and what it does with memory."""
+
+    name: Name = Field(default="vllm", description="Engine whose kernels run the model.")
+    memory_fraction: float = Field(
+        default=0.92, gt=0, le=1, description="Share of a GPU's memory that the engine may fill."
+    )
+    reserve_gib: float = Field(
+        default=1.0, ge=0, le=1024, description="GiB that the runtime itself takes on each GPU."
+    )
+    kv_cache_bits: Literal[8, 16] = Field(default=16, description="Width of the KV cache.")
+    kernels: dict[Name, dict[Name, Name]] = Field(
+        default={},
+        max_length=64,
+        description="Kernel by GPU type and format, where the engine's default is not wanted.",
+    )
+
+
+EngineChoice = Annotated[
+    Annotated[Name, Tag(NAME)] | Annotated[EngineSpec, Tag(OBJECT)], Discriminator(_name_or_object)
+]
+"""An engine by name, or with its settings."""
+
+
+class WorkloadSpec(Schema):
+    """A batch of equal requests served together."""
+
+    batch_size: Annotated[
+        Annotated[BatchSize, Tag(SCALAR)]
+        | Annotated[list[BatchSize], Field(min_length=1, max_length=64), Tag(LIST)],
+        Discriminator(_scalar_or_list),
+    ] = Field(description="Requests served together; with a list, the plan chooses one.")
+    prompt_tokens: int = Field(ge=1, le=MAX_TOKENS, description="Tokens of every prompt.")
+    output_tokens: int = Field(ge=1, le=MAX_TOKENS, description="Tokens of every answer.")
+    num_requests: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**9,
+        description="Requests in all, served in waves of one batch; default: one batch.",
+    )
+    prefill_micro_batches: list[BatchSize] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=512,
+        description="Allowed prefill micro-batch sizes; default: ceil(batch / m) for every m.",
+    )
+    decode_micro_batches: list[BatchSize] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=512,
+        description="Allowed decode micro-batch sizes; default: ceil(batch / m) for every m.",
+    )
+
+
+class FormatsSpec(Schema):
+    """Allowed formats, also by GPU type and by layer."""
+
+    default: FormatNames | None = Field(
+        default=None, description="Formats in play; default: all of the engine from 3 bits up."
+    )
+    per_gpu: dict[Name, FormatNames] = Field(
+        default={}, max_length=64, description="By GPU type: the formats it may run."
+    )
+    per_layer: dict[str, FormatNames] = Field(
+        default={},
+        max_length=1024,
+        description='By layer or range of layers, such as "0" or "0-3": the formats it may take.',
+    )
+
+
+FormatsChoice = Annotated[
+    Annotated[FormatNames, Tag(LIST)] | Annotated[FormatsSpec, Tag(OBJECT)],
+    Discriminator(_list_or_object),
+]
+"""Format names, or an object with exceptions by GPU type and layer."""
+
+
+class QualitySpec(Schema):
+    """Own figures on quality, in place of the published ones."""
+
+    perplexity_16: float | None = Field(
+        default=None, ge=1, le=1e6, description="Perplexity of the model at 16 bits."
+    )
+    nats_at_4_bits: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Increase of ln(perplexity) of the whole model at uniform 4 bits.",
+    )
+    loss_nats: dict[Name, list[Annotated[float, Field(ge=0, le=1000)]]] | None = Field(
+        default=None,
+        max_length=32,
+        description="By format: loss of every layer in nats of ln(perplexity), one per layer.",
+    )

@@ -1,0 +1,93 @@
+"""Request in, answer out: what the command line, HTTP and Python share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from api.answer import evaluation_answer, plan_answer
+from api.plans import plan_from_spec
+from api.prepared import Prepared
+from api.schemas.answer import EvaluationAnswer, PlanAnswer
+from api.schemas.plan import PlanSpec
+from solver import Progress, evaluate, solve, violations
+
+__all__ = ["Hooks", "judge", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """How to watch a search and how to end it; see `solver.solve`."""
+
+    on_progress: Callable[[Progress], None] | None = None
+    cancelled: Callable[[], bool] | None = None
+
+
+NO_HOOKS = Hooks()
+
+
+def plan(
+    prepared: Prepared,
+    *,
+    hooks: Hooks = NO_HOOKS,
+) -> PlanAnswer:
+    """
+    Solve a request.
+
+    Parameters
+    ----------
+    prepared
+        As `api.request.prepare` returns it.
+    hooks
+        How to watch and end the search.
+    """
+    report = solve(
+        prepared.problem,
+        objective=prepared.objective,
+        limits=prepared.limits,
+        stop=prepared.stop,
+        on_progress=hooks.on_progress,
+        cancelled=hooks.cancelled,
+    )
+    return plan_answer(prepared, report)
+
+
+def judge(
+    prepared: Prepared,
+    spec: PlanSpec,
+    *,
+    with_solve: bool = True,
+    hooks: Hooks = NO_HOOKS,
+) -> EvaluationAnswer:
+    """
+    Evaluate a plan of the user's for a request.
+
+    Parameters
+    ----------
+    prepared
+        As `api.request.prepare` returns it.
+    spec
+        The plan.
+    with_solve
+        Whether to solve the request too, to say how far the plan is from the best.
+    hooks
+        How to watch and end the search.
+
+    Raises
+    ------
+    InvalidRequestError, InputError
+        When the plan does not fit the request.
+    """
+    given = plan_from_spec(spec, prepared)
+    evaluation = evaluate(prepared.problem, given)
+    broken = violations(prepared.problem, evaluation, prepared.limits)
+    if not with_solve:
+        return evaluation_answer(prepared, given, evaluation, broken, None)
+    report = solve(
+        prepared.problem,
+        objective=prepared.objective,
+        limits=prepared.limits,
+        stop=prepared.stop,
+        on_progress=hooks.on_progress,
+        cancelled=hooks.cancelled,
+        start=None if broken else given,
+    )
+    return evaluation_answer(prepared, given, evaluation, broken, report)

@@ -1,0 +1,86 @@
+"""What worker processes do: a request's data in, an answer's JSON or the errors out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter
+
+from api.prepared import Prepared
+from api.problems import InvalidRequestError, Problem
+from api.request import check_data, parse_request, prepare
+from api.schemas.coefficients import CoefficientsRequest
+from api.schemas.request import EvaluationRequest, PlanRequest
+from api.service import judge, plan
+from profiles.errors import InputError
+
+__all__ = ["Caps", "Outcome", "evaluation_work", "parse_evaluation", "plan_work"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """What the service allows a request."""
+
+    max_time_limit_s: float
+    max_problem_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """An answer as JSON, or what is wrong with the request."""
+
+    answer: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+def parse_evaluation(data: object) -> EvaluationRequest:
+    """
+    The request for an evaluation in these data.
+
+    Raises
+    ------
+    InvalidRequestError
+        With every error in plain words.
+    """
+    return check_data(data, TypeAdapter(EvaluationRequest), EvaluationRequest)
+
+
+def plan_work(data: object, caps: Caps) -> Outcome:
+    """Solve a request; runs in a worker."""
+    return _outcome(lambda: plan(_ready(parse_request(data), caps)).model_dump_json())
+
+
+def evaluation_work(data: object, caps: Caps) -> Outcome:
+    """Judge a plan; runs in a worker."""
+
+    def work() -> str:
+        request = parse_evaluation(data)
+        prepared = _ready(request.request, caps, at="/request")
+        return judge(prepared, request.plan, with_solve=request.solve).model_dump_json()
+
+    return _outcome(work)
+
+
+def _outcome(work: Callable[[], str]) -> Outcome:
+    try:
+        return Outcome(answer=work())
+    except InvalidRequestError as error:
+        return Outcome(problems=error.problems)
+    except InputError as error:
+        return Outcome(problems=(Problem(error.pointer, str(error)),))
+
+
+def _ready(request: PlanRequest | CoefficientsRequest, caps: Caps, at: str = "") -> Prepared:
+    try:
+        prepared = prepare(request, max_size=caps.max_problem_size)
+    except InvalidRequestError as error:
+        moved = [Problem(at + problem.pointer, problem.detail) for problem in error.problems]
+        raise InvalidRequestError(moved) from error
+    if prepared.stop.time_limit_s <= caps.max_time_limit_s:
+        return prepared
+    warning = (
+        f"This service searches for {caps.max_time_limit_s:g} s at most; "
+        f"{prepared.stop.time_limit_s:g} s were asked for."
+    )
+    background = replace(prepared.background, warnings=(*prepared.background.warnings, warning))
+    stop = replace(prepared.stop, time_limit_s=caps.max_time_limit_s)
+    return replace(prepared, stop=stop, background=background)

@@ -1,0 +1,230 @@
+"""The command line: exit codes, output, progress, help."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from api import service
+from api.cli import app
+from api.example_files import example_names, example_path, examples_folder
+from api.progress import ProgressLine, run_until_interrupt
+from solver import Progress, SolveReport, Status, StopReason
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a command; dictionaries among the arguments become files."""
+
+    def go(*arguments, **options):
+        words = []
+        for number, argument in enumerate(arguments):
+            if isinstance(argument, dict):
+                path = tmp_path / f"{number}.json"
+                path.write_text(json.dumps(argument), encoding="utf-8")
+                argument = str(path)
+            words.append(argument)
+        return CliRunner().invoke(app, words, **options)
+
+    return go
+
+
+def test_plan_prints_text_and_exits_with_0(run, two_layers):
+    """Optimal: exit code 0."""
+    result = run("plan", two_layers)
+    assert result.exit_code == 0, result.stderr
+    assert "Optimal plan" in result.stdout
+    assert result.stderr == ""
+
+
+def test_infeasible_exits_with_3(run, two_layers):
+    """Infeasible is an answer, with its own code."""
+    two_layers["devices"][0]["memory_gib"] = 0.1
+    result = run("plan", two_layers, "--format", "json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["status"] == "infeasible"
+
+
+def test_limit_without_a_plan_exits_with_4(run, two_layers, monkeypatch):
+    """A search that found nothing and proved nothing."""
+    nothing = SolveReport(
+        status=Status.UNKNOWN,
+        stop_reason=StopReason.TIME_LIMIT,
+        objective=None,
+        bound=None,
+        gap=None,
+        plan=None,
+        evaluation=None,
+        runtime_s=1.0,
+        num_bounds=0,
+        num_milps=0,
+    )
+    monkeypatch.setattr(service, "solve", lambda *_, **__: nothing)
+    assert run("plan", two_layers).exit_code == 4
+
+
+def test_plan_of_an_answer_is_evaluated(run, two_layers, tmp_path):
+    """The whole answer, or its plan alone; with and without solving."""
+    path = tmp_path / "answer.json"
+    assert run("plan", two_layers, "--output", str(path)).exit_code == 0
+    answer = json.loads(path.read_text())
+    result = run("evaluate", two_layers, "--plan", str(path), "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["gap"] <= 1e-6
+    alone = run("evaluate", two_layers, "--plan", answer["plan"], "--no-solve")
+    assert alone.exit_code == 0
+    assert "The plan is feasible" in alone.stdout
+    two_layers["limits"] = {"ttft_ms": 5}
+    assert run("evaluate", two_layers, "--plan", str(path), "--no-solve").exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [{}, {"plan": None}, {"stages": []}, {"plan": {"batch_size": 1, "stages": "x"}}],
+    ids=str,
+)
+def test_file_without_a_plan_is_refused(plan, run, two_layers):
+    """One clear block, exit code 2."""
+    result = run("evaluate", two_layers, "--plan", plan)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Bad input in ")
+
+
+def test_plan_for_another_problem_is_refused(run, two_layers):
+    """A micro-batch that the request does not have."""
+    stage = {
+        "node": "n",
+        "gpu": "d",
+        "first_layer": 0,
+        "last_layer": 1,
+        "formats": [{"first_layer": 0, "last_layer": 1, "format": "w16a16"}],
+    }
+    plan = {"batch_size": 7, "prefill_micro_batch": 1, "decode_micro_batch": 1, "stages": [stage]}
+    result = run("evaluate", two_layers, "--plan", plan, "--no-solve")
+    assert result.exit_code == 2
+    assert "Batch 7" in result.stderr
+
+
+def test_options_override_the_request(run, two_layers):
+    """What the answer echoes is what was in force."""
+    result = run(
+        "plan", two_layers, "--gap", "0.5", "--seed", "3", "--time-limit", "9",
+        "--objective", "ttft", "--format", "json",
+    )  # fmt: skip
+    answer = json.loads(result.stdout)
+    assert answer["goal"] == "ttft"
+    assert (answer["solver"]["gap"], answer["solver"]["seed"]) == (0.5, 3)
+    assert answer["solver"]["time_limit_s"] == 9
+
+
+def test_standard_input_is_read(run, two_layers):
+    """- stands for standard input."""
+    assert run("plan", "-", input=json.dumps(two_layers)).exit_code == 0
+    assert "standard input" in run("plan", "-", input="{").stderr
+
+
+def test_output_that_cannot_be_written_is_told(run, two_layers):
+    """The path is a folder that does not exist."""
+    result = run("plan", two_layers, "--output", "/nowhere/at/all.json")
+    assert result.exit_code == 2
+    assert "/nowhere/at/all.json cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["models", "gpus", "examples"])
+def test_catalogues_are_listed(command, run):
+    """As text and as JSON."""
+    text = run(command)
+    entries = json.loads(run(command, "--format", "json").stdout)
+    assert text.exit_code == 0
+    assert len(entries) > 10
+    assert entries[0]["name"] in text.stdout
+
+
+def test_examples_are_printed_as_they_are(run):
+    """Ready to be written to a file."""
+    name = example_names()[0]
+    assert run("examples", name).stdout == example_path(name).read_text(encoding="utf-8")
+    assert run("examples", example_path(name).name).exit_code == 0
+
+
+def test_schemas_and_version_are_printed(run):
+    """JSON Schema and one line."""
+    assert json.loads(run("schema", "request").stdout)["$schema"]
+    assert run("--version").stdout.startswith("hetplan ")
+
+
+def commands():
+    """Every command and its parameters."""
+    group = typer.main.get_command(app)
+    return [(name, command) for name, command in group.commands.items()]
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_every_command_and_option_is_explained(name, command):
+    """No command without a sentence, no option without help but --format's list."""
+    assert command.help, name
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def progress(elapsed_s, incumbent=2.0, gap=0.5):
+    """A state of a search."""
+    return Progress(elapsed_s=elapsed_s, incumbent=incumbent, bound=1.0, gap=gap, phase="search")
+
+
+def test_progress_is_silent_for_two_seconds_then_now_and_then():
+    """On something that is no terminal: a line every ten seconds."""
+    stream = io.StringIO()
+    line = ProgressLine("s", stream)
+    for elapsed_s in (0.5, 1.9, 2.1, 3.0, 11.0, 12.2):
+        line(progress(elapsed_s))
+    line.close()
+    assert [text.split()[0] for text in stream.getvalue().splitlines()] == ["2", "12"]
+    assert "best plan 2, bound 1 s, gap 50.00%" in stream.getvalue()
+    assert "none yet" in line.text(progress(3.0, incumbent=None, gap=None))
+
+
+def test_progress_rewrites_one_line_on_a_terminal(monkeypatch):
+    """And takes it away at the end."""
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    line = ProgressLine("s", stream)
+    line(progress(2.5))
+    line.close()
+    assert stream.getvalue().endswith("\r\x1b[2K")
+    assert "\n" not in stream.getvalue()
+
+
+def test_failure_of_a_search_reaches_the_caller():
+    """What the thread raises is raised."""
+
+    def fail(_):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        run_until_interrupt(fail, lambda: None)
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+from api.progress import run_until_interrupt
+def work(cancelled):
+    while not cancelled():
+        time.sleep(0.01)
+    return "incumbent"
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+print(run_until_interrupt(work, lambda: print("stopping")))
+"""
+
+
+def test_interrupt_ends_a_search_with_what_it_has():
+    """Ctrl-C asks the search to stop, and its result is printed."""
+    folder = examples_folder().parent
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, cwd=folder, check=True
+    )
+    assert done.stdout.split() == ["stopping", "incumbent"]
