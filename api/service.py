@@ -1,16 +1,18 @@
 """Request in, answer out: what the command line, HTTP and Python share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from api.answer import evaluation_answer, plan_answer
 from api.plans import plan_from_spec
 from api.prepared import Prepared
+from api.request import parse_request, prepare
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.schemas.plan import PlanSpec
 from solver import Progress, evaluate, solve, violations
 
-__all__ = ["Hooks", "judge", "plan"]
+__all__ = ["Hooks", "judge", "plan", "plan_request"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,25 @@ def plan(
         cancelled=hooks.cancelled,
     )
     return plan_answer(prepared, report)
+
+
+def plan_request(data: Mapping[str, object], *, folder: Path | None = None) -> PlanAnswer:
+    """
+    Solve a request given as data: the same body that files and HTTP take.
+
+    Parameters
+    ----------
+    data
+        The request.
+    folder
+        Where paths in the request start; None refuses them.
+
+    Raises
+    ------
+    InvalidRequestError
+        With everything that is wrong with the request.
+    """
+    return plan(prepare(parse_request(data), folder=folder))
 
 
 def judge(
