@@ -38,12 +38,20 @@ class LayerLatency(NamedTuple):
     ----------
     seconds
         Of each micro-batch size, shape (M,).
-    source
-        The weakest source among them.
+    sources
+        The `Source` of each of them, shape (M,).
+    num_own
+        How many of them come from tables of the request.
     """
 
     seconds: FloatArray
-    source: Source
+    sources: IntArray
+    num_own: int = 0
+
+    @property
+    def source(self) -> Source:
+        """The weakest source among them."""
+        return Source(int(self.sources.max()))
 
 
 def table_or_model(
@@ -56,13 +64,14 @@ def table_or_model(
     """The table's answer where it has one, and the model's elsewhere."""
     found = tables.at(key, batch, tokens)
     if found is None:
-        return LayerLatency(modelled(), Source.ANALYTIC)
-    seconds, sources = found
+        seconds = modelled()
+        return LayerLatency(seconds, np.full(seconds.shape, Source.ANALYTIC, dtype=np.int64))
+    seconds, sources, is_own = found
     outside = np.isnan(seconds)
     if outside.any():
         seconds = np.where(outside, modelled(), seconds)
         sources = np.where(outside, Source.ANALYTIC, sources)
-    return LayerLatency(seconds, Source(int(sources.max())))
+    return LayerLatency(seconds, sources, int((~outside).sum()) if is_own else 0)
 
 
 def table_key(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import as_file, files
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from profiles.formats import Format
 from profiles.tables import CostTable, read_cost_table
 from profiles.units import US
 
-__all__ = ["CostTables", "Phase", "TableKey", "shipped_measurements"]
+__all__ = ["CostTables", "Phase", "TableAnswer", "TableKey", "shipped_measurements"]
 
 Phase = Literal["prefill", "decode"]
 
@@ -67,6 +67,25 @@ class TableKey:
                 )
 
 
+class TableAnswer(NamedTuple):
+    """
+    What tables say about a key.
+
+    Parameters
+    ----------
+    seconds
+        Of each batch, NaN outside the points, shape (M,).
+    sources
+        The `Source` of each number, shape (M,).
+    is_own
+        Whether a table of the request answers, not the shipped one.
+    """
+
+    seconds: FloatArray
+    sources: IntArray
+    is_own: bool
+
+
 @dataclass(frozen=True, slots=True)
 class CostTables:
     """
@@ -76,9 +95,12 @@ class CostTables:
     ----------
     grids
         Points by key; build it with `of`.
+    own
+        Those keys of ``grids`` that tables of the request answer.
     """
 
     grids: Mapping[Hashable, Grid] = field(default_factory=dict)
+    own: frozenset[Hashable] = frozenset()
 
     @classmethod
     def of(
@@ -97,14 +119,14 @@ class CostTables:
             Whether the measurements that ship with hetplan count too.
         """
         grids: dict[Hashable, Grid] = {}
-        for table in (*tables, *([shipped_measurements()] if shipped else [])):
-            for key, grid in _grids(table.rows, model_name).items():
-                grids.setdefault(key, grid)
-        return cls(MappingProxyType(grids))
+        for table in tables:
+            grids = _grids(table.rows, model_name) | grids
+        own = frozenset(grids)
+        if shipped:
+            grids = _grids(shipped_measurements().rows, model_name) | grids
+        return cls(MappingProxyType(grids), own)
 
-    def at(
-        self, key: TableKey, batch: IntArray, tokens: float
-    ) -> tuple[FloatArray, IntArray] | None:
+    def at(self, key: TableKey, batch: IntArray, tokens: float) -> TableAnswer | None:
         """
         What the tables say about a key; None when they have no row of it.
 
@@ -116,17 +138,12 @@ class CostTables:
             Requests, shape (M,).
         tokens
             Prompt length or context.
-
-        Returns
-        -------
-        tuple of FloatArray and IntArray
-            Seconds, NaN outside the points; and the `Source` of each. Both of shape (M,).
         """
         if not self.grids:
             return None
         for choice in key.choices():
             if choice in self.grids:
-                return self.grids[choice].at(batch, tokens)
+                return TableAnswer(*self.grids[choice].at(batch, tokens), choice in self.own)
         return None
 
 

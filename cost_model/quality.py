@@ -8,7 +8,8 @@ The loss of a layer at b bits in groups of g follows from its shape alone:
 D4 is the model's *anchor*, its loss at uniform 4 bits in groups of g4; T is the relative squared
 error of rounded Gaussian weights; share[i] is proportional to the sensitivities of the layer's
 matrices, doubled for the last layer of a pretrained model, and sums to 1. A format that also rounds
-the activations loses the anchor's W8A8 loss in the same shares. Losses of layers add up.
+the activations loses the anchor's W8A8 loss in the same shares; where none is published, it is
+assumed to be no more than at 4 bits. Losses of layers add up.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from cost_model.arrays import FloatArray
 from profiles.architecture import LayerKind, Model
 from profiles.errors import InputError
 from profiles.formats import Format
-from profiles.quality import Anchor, gaussian_t2
+from profiles.quality import DEFAULT_NATS_W8A8, Anchor, gaussian_t2
 
 __all__ = ["QualitySource", "layer_loss_nats", "layer_shares", "quality_source"]
 
@@ -46,25 +47,48 @@ class QualitySource:
     perplexity_16
         Perplexity at 16 bits; None when unknown.
     provenance
-        ``measured`` or ``analytic``, of the anchor; losses of single layers are always analytic.
+        ``measured``, ``analytic`` or ``given``, of the anchor; losses of single layers are always
+        analytic.
     """
 
     anchor: str
     perplexity_16: float | None
     provenance: str
 
+    @property
+    def text(self) -> str:
+        """Provenance and anchor in one line."""
+        return f"{self.provenance}: {self.anchor}"
+
 
 def quality_source(anchor: Anchor) -> QualitySource:
     """What a prediction from this anchor rests on."""
-    groups = "per channel" if anchor.group_size is None else f"groups of {anchor.group_size}"
     return QualitySource(
-        anchor=(
-            f"{anchor.nats_at_4_bits:g} nats at uniform 4 bits for {anchor.model} "
-            f"({anchor.method}, {groups}, {anchor.dataset}): {anchor.source}"
-        ),
+        anchor=f"{_four_bit_text(anchor)}{_w8a8_text(anchor)}",
         perplexity_16=anchor.perplexity_16,
         provenance=anchor.provenance,
     )
+
+
+def _four_bit_text(anchor: Anchor) -> str:
+    nats = f"{anchor.nats_at_4_bits:g} nats at uniform 4 bits"
+    if anchor.provenance == "given":
+        return f"{nats}, given in {anchor.source}"
+    groups = "per channel" if anchor.group_size is None else f"groups of {anchor.group_size}"
+    return (
+        f"{nats} for {anchor.model} ({anchor.method}, {groups}, {anchor.dataset}): {anchor.source}"
+    )
+
+
+def _w8a8_text(anchor: Anchor) -> str:
+    """What the W8A8 loss rests on; the source of a published anchor names it already."""
+    if anchor.nats_w8a8 is None:
+        less = anchor.w8a8 < DEFAULT_NATS_W8A8
+        why = "no more than 4 bits" if less else "as on Qwen3 base models (arXiv 2505.02214)"
+        return f"; W8A8 assumed: {why}, {anchor.w8a8:.2g} nats"
+    if anchor.provenance == "given":
+        return f"; W8A8: {anchor.w8a8:g} nats as published for {anchor.model}"
+    return ""
 
 
 def layer_shares(model: Model) -> FloatArray:
@@ -116,6 +140,6 @@ def _model_loss_nats(format: Format, anchor: Anchor) -> float:  # noqa: A002
             f"use formats of at least {_FEWEST_BITS} bits."
         )
     if format.loss == "activation":
-        return anchor.nats_w8a8
+        return anchor.w8a8
     error = gaussian_t2(format.weight_bits, format.group_size)
     return anchor.nats_at_4_bits * error / gaussian_t2(4, anchor.group_size)

@@ -1,7 +1,8 @@
 """Seconds and bytes of every kind of stage, for all formats and micro-batch sizes at once."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ from profiles.gpus import Gpu
 from profiles.kernels import Kernel
 from profiles.links import Link
 
-__all__ = ["StageType", "stage_bytes", "stage_times"]
+__all__ = ["StageType", "TimeSources", "mean_context", "stage_bytes", "stage_times"]
+
+_PHASES: tuple[Phase, ...] = ("prefill", "decode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,7 +54,31 @@ class StageType:
     formats: NDArray[np.bool_]
 
 
-def _mean_context(workload: Workload) -> float:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSources:
+    """
+    Where the times of a problem come from.
+
+    Parameters
+    ----------
+    counts
+        How many single times have each source: one per stage type, format, kind of layer (or
+        embedding, or head), micro-batch size and phase. Decode is left out where nothing is
+        decoded.
+    num_own
+        How many of them come from tables of the request.
+    """
+
+    counts: Mapping[Source, int]
+    num_own: int
+
+    @property
+    def weakest(self) -> Source:
+        """The weakest source among them."""
+        return max(self.counts)
+
+
+def mean_context(workload: Workload) -> float:
     """Mean tokens of a request in the KV cache over the decode steps."""
     return workload.prompt_tokens + (workload.output_tokens - 1) / 2
 
@@ -64,7 +91,7 @@ def stage_times(
     workload: Workload,
     sizes: IntArray,
     tables: CostTables,
-) -> tuple[dict[str, FloatArray], Source]:
+) -> tuple[dict[str, FloatArray], TimeSources]:
     """
     Seconds of layers, embedding and head on every stage type.
 
@@ -83,8 +110,8 @@ def stage_times(
         ``prefill_s`` and ``decode_s`` of shape (G, F, K, M), 0 where a stage lacks the format;
         ``embedding_prefill_s``, ``embedding_decode_s``, ``head_prefill_s`` and ``head_decode_s``
         of shape (G, M).
-    Source
-        The weakest source among them.
+    TimeSources
+        How many of them were measured, interpolated and modelled.
 
     Raises
     ------
@@ -98,15 +125,15 @@ def stage_times(
         "decode_s": np.array([decode for _, decode in layers]),
     }
     for name, seconds in (("embedding", embedding_s), ("head", head_s)):
-        for phase in ("prefill", "decode"):
+        for phase in _PHASES:
             rows = [pricing.end(seconds, phase, stage) for stage in stages]
             times[f"{name}_{phase}_s"] = np.array(rows)
-    return times, pricing.source
+    return times, TimeSources(counts=dict(pricing.counts), num_own=pricing.num_own)
 
 
 @dataclass(slots=True)
 class _Pricing:
-    """Asks the latency model and keeps the weakest source of its answers."""
+    """Asks the latency model and counts the sources of its answers."""
 
     model: Model
     formats: Sequence[Format]
@@ -114,17 +141,20 @@ class _Pricing:
     workload: Workload
     sizes: IntArray
     tables: CostTables
-    source: Source = Source.MEASURED
+    counts: Counter[Source] = field(default_factory=Counter)
+    num_own: int = 0
 
-    def take(self, answer: LayerLatency) -> FloatArray:
-        self.source = max(self.source, answer.source)
+    def take(self, phase: Phase, answer: LayerLatency) -> FloatArray:
+        if phase == "prefill" or self.workload.output_tokens > 1:
+            self.counts.update(map(Source, answer.sources.tolist()))
+            self.num_own += answer.num_own
         return answer.seconds
 
     def layers(self, stage: StageType) -> tuple[FloatArray, FloatArray]:
         """Shapes (F, K, M): prefill and decode."""
         shape = (len(self.formats), len(self.model.kinds), len(self.sizes))
         prefill, decode = np.zeros(shape), np.zeros(shape)
-        context = _mean_context(self.workload)
+        context = mean_context(self.workload)
         for f, layer_format in enumerate(self.formats):
             if not stage.formats[f]:
                 continue
@@ -133,10 +163,10 @@ class _Pricing:
                 where = (kind, stage.gpu, self.engine.name, kernel, layer_format, stage.tp)
                 on = (*where, stage.link, self.sizes)
                 prefill[f, k] = self.take(
-                    prefill_layer_s(*on, self.workload.prompt_tokens, self.tables)
+                    "prefill", prefill_layer_s(*on, self.workload.prompt_tokens, self.tables)
                 )
                 decode[f, k] = self.take(
-                    decode_layer_s(*on, context, self.engine.kv_bits, self.tables)
+                    "decode", decode_layer_s(*on, context, self.engine.kv_bits, self.tables)
                 )
         return prefill, decode
 
@@ -145,9 +175,9 @@ class _Pricing:
     ) -> FloatArray:
         """Shape (M,): embedding or head."""
         prompt = self.workload.prompt_tokens
-        tokens = prompt if phase == "prefill" else _mean_context(self.workload)
+        tokens = prompt if phase == "prefill" else mean_context(self.workload)
         where = (self.model, stage.gpu, self.engine.name, stage.tp, stage.link)
-        return self.take(seconds(*where, phase, self.sizes, tokens, self.tables))
+        return self.take(phase, seconds(*where, phase, self.sizes, tokens, self.tables))
 
 
 def stage_bytes(

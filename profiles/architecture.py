@@ -142,6 +142,10 @@ class Model:
         Where the figures come from.
     small_weights
         Parameters beside layers, embedding and head: final norm and the like.
+    max_positions
+        Tokens of prompt and answer together that the model was made for; None when unknown.
+    notes
+        What the user should know about how the model was read, one sentence each.
     """
 
     name: str
@@ -154,6 +158,8 @@ class Model:
     pretrained: bool
     source: str
     small_weights: int = 0
+    max_positions: int | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a model without layers, or with layers of no known kind."""

@@ -92,27 +92,64 @@ FAMILIES: Mapping[str, Family] = {
     "opt": _layer_norm(tied=True, position_offset=2),
     "bloom": _layer_norm(tied=True, final_vectors=4),
     "gpt2": _layer_norm(tied=True, position_offset=0),
+    "gpt_bigcode": _layer_norm(tied=True, position_offset=0, defaults={"multi_query": True}),
     "gpt_neox": _layer_norm(),
     "phi": _layer_norm(norm_vectors=2),
     "starcoder2": _layer_norm(tied=True, window_rule="all"),
     "falcon": _layer_norm(tied=True, qkv_bias=False, out_bias=False, ffn_bias=False),
 }
 
+_MLA = "has multi-head latent attention (MLA)"
+_STATE_SPACE = "has state-space layers"
+_RECURRENT = "has recurrent layers"
+_LINEAR = "has linear attention"
+_HYBRID = "has hybrid layers"
+_ENCODER = "is an encoder, not a decoder"
+_ENCODER_DECODER = "is an encoder-decoder, not a decoder"
+
+# How a `model_type` differs from a plain transformer decoder.
 REFUSED_TYPES: Mapping[str, str] = {
-    "llama4": "its interleaved experts and chunked attention",
-    "gpt_neo": "its alternating local attention",
-    "deepseek_v2": "multi-head latent attention (MLA)",
-    "deepseek_v3": "multi-head latent attention (MLA)",
+    "llama4": "has interleaved experts and chunked attention",
+    "gpt_neo": "has alternating local attention",
+    **dict.fromkeys(("deepseek_v2", "deepseek_v3", "minicpm3", "kimi_k2"), _MLA),
+    **dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "codestral_mamba"), _STATE_SPACE),
+    **dict.fromkeys(
+        ("rwkv", "rwkv5", "rwkv6", "rwkv7", "recurrent_gemma", "xlstm", "retnet"), _RECURRENT
+    ),
+    **dict.fromkeys(("minimax", "minimax_m1", "kimi_linear", "qwen3_next"), _LINEAR),
+    **dict.fromkeys(
+        ("jamba", "bamba", "zamba", "zamba2", "falcon_h1", "nemotron_h", "granitemoehybrid"),
+        _HYBRID,
+    ),
+    "nemotron-nas": "has layers of different shapes",
+    "mllama": "has cross-attention layers",
+    **dict.fromkeys(
+        ("bert", "roberta", "xlm-roberta", "albert", "distilbert", "electra", "deberta"), _ENCODER
+    ),
+    **dict.fromkeys(("deberta-v2", "modernbert", "mpnet", "longformer", "vit", "clip"), _ENCODER),
+    **dict.fromkeys(
+        ("t5", "mt5", "umt5", "longt5", "t5gemma", "switch_transformers"), _ENCODER_DECODER
+    ),
+    **dict.fromkeys(
+        ("bart", "mbart", "pegasus", "marian", "m2m_100", "led", "whisper", "encoder-decoder"),
+        _ENCODER_DECODER,
+    ),
 }
 
+# The same by fields that only such models have, whatever their `model_type`.
 REFUSED_KEYS: Mapping[str, str] = {
-    "kv_lora_rank": "multi-head latent attention (MLA)",
-    "ssm_cfg": "state-space layers",
-    "mamba_d_state": "state-space layers",
-    "ssm_state_size": "state-space layers",
-    "state_size": "state-space layers",
-    "linear_num_key_heads": "linear attention",
-    "layers_block_type": "hybrid layers",
-    "block_types": "hybrid layers",
-    "hybrid_override_pattern": "hybrid layers",
+    "kv_lora_rank": _MLA,
+    "ssm_cfg": _STATE_SPACE,
+    "mamba_d_state": _STATE_SPACE,
+    "ssm_state_size": _STATE_SPACE,
+    "state_size": _STATE_SPACE,
+    "lru_width": _RECURRENT,
+    "linear_num_key_heads": _LINEAR,
+    "linear_attn_config": _LINEAR,
+    "attn_type_list": _LINEAR,
+    "layers_block_type": _HYBRID,
+    "block_types": _HYBRID,
+    "hybrid_override_pattern": _HYBRID,
+    "block_configs": "has layers of different shapes",
+    "cross_attention_layers": "has cross-attention layers",
 }

@@ -12,7 +12,16 @@ from profiles.families import FAMILIES, REFUSED_KEYS, REFUSED_TYPES, Family
 __all__ = ["model_from_config"]
 
 _MAX_LAYERS = 10_000
-_GATED_ACTIVATIONS = ("silu", "swish", "swiglu", "geglu", "gelu_pytorch_tanh")
+_GATED_ACTIVATIONS = ("silu", "swish", "swiglu", "geglu")
+_GATED_HIDDEN_ACT = (*_GATED_ACTIVATIONS, "gelu_pytorch_tanh")
+_POSITION_FIELDS = (
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_sequence_length",
+    "max_seq_len",
+    "seq_length",
+)
 
 
 def model_from_config(config: Mapping[str, object], name: str, pointer: str = "") -> Model:
@@ -38,13 +47,17 @@ def model_from_config(config: Mapping[str, object], name: str, pointer: str = ""
     Raises
     ------
     InputError
-        When a figure is missing or senseless, or the architecture is not one of plain
-        attention and feed-forward layers (MLA, state-space, linear attention).
+        When a figure is missing or senseless, or the architecture is not a decoder of plain
+        attention and feed-forward layers (MLA, state-space, linear attention, an encoder).
     """
-    fields = ConfigFields(config, pointer)
-    fields = fields.nested("text_config") or fields
+    whole = ConfigFields(config, pointer)
+    fields = whole.nested("text_config") or whole
     try:
-        return _model(fields, _family(fields), name)
+        for part in (whole, fields):
+            _refuse_others(part)
+        model = _model(fields, _family(fields), name)
+        notes = (*_family_notes(fields, model), *_quantization_notes(whole))
+        return dataclasses.replace(model, notes=notes)
     except InputError as error:
         if error.pointer:
             raise
@@ -75,7 +88,42 @@ def _model(fields: ConfigFields, family: Family, name: str) -> Model:
         pretrained=True,
         source=_source(fields),
         small_weights=family.final_vectors * hidden,
+        max_positions=fields.optional_integer(*_POSITION_FIELDS),
     )
+
+
+def _family_notes(fields: ConfigFields, model: Model) -> tuple[str, ...]:
+    """A word of caution about a family that is not known by name."""
+    model_type = fields.text("model_type")
+    if model_type in FAMILIES:
+        return ()
+    note = (
+        f"model_type {model_type!r} is not known by name: {model.name} is read as a Llama-like "
+        f"decoder of {model.num_parameters / 1e9:.2f} billion parameters; check that number."
+    )
+    return (note,)
+
+
+def _quantization_notes(fields: ConfigFields) -> tuple[str, ...]:
+    """That a checkpoint is quantised already, and how, where the file says so."""
+    quantization = fields.nested("quantization_config")
+    if quantization is None:
+        return ()
+    method = quantization.text("quant_method", default="method not named")
+    bits = _quantized_bits(quantization)
+    how = method if bits is None else f"{method}, {bits} bits"
+    note = (
+        f"The weights in this checkpoint are already quantised ({how}); "
+        "hetplan plans formats from 16 bits."
+    )
+    return (note,)
+
+
+def _quantized_bits(quantization: ConfigFields) -> int | None:
+    for bits in (4, 8):
+        if quantization.flag(f"load_in_{bits}bit", default=False):
+            return bits
+    return quantization.optional_integer("bits", "w_bit")
 
 
 def _source(fields: ConfigFields) -> str:
@@ -84,16 +132,24 @@ def _source(fields: ConfigFields) -> str:
     return f"config.json of model_type {model_type}{known}"
 
 
-def _family(fields: ConfigFields) -> Family:
-    model_type = fields.text("model_type")
+def _refuse_others(fields: ConfigFields) -> None:
+    """Refuse what is no plain transformer decoder, by its type or by a field that tells."""
+    model_type = fields.text("model_type", default="")
     refused = REFUSED_TYPES.get(model_type)
     for key, what in REFUSED_KEYS.items():
         if fields.has(key):
             refused = what
     if refused:
-        raise fields.wrong("model_type", f"{model_type!r} has {refused}, which is not modelled")
+        raise fields.wrong(
+            "model_type",
+            f"{model_type!r} {refused}: not modelled, only plain transformer decoders are",
+        )
     if fields.flag("is_encoder_decoder", default=False):
         raise fields.wrong("is_encoder_decoder", "this is an encoder-decoder, not a decoder")
+
+
+def _family(fields: ConfigFields) -> Family:
+    model_type = fields.text("model_type")
     return FAMILIES.get(model_type) or _llama_like(fields, model_type)
 
 
@@ -108,9 +164,15 @@ def _llama_like(fields: ConfigFields, model_type: str) -> Family:
     experts = [key for key in fields.values if "expert" in str(key) or "moe" in str(key)]
     if experts and not _num_experts(fields):
         raise fields.wrong(experts[0], f"experts under this name are not known for {model_type!r}")
-    activation = fields.text("hidden_act", default="silu")
     # PretrainedConfig ties embeddings unless told otherwise, and then leaves the field out.
-    return Family(tied=True, gated=activation in _GATED_ACTIVATIONS, window_rule="none")
+    return Family(tied=True, gated=_is_gated(fields), window_rule="none")
+
+
+def _is_gated(fields: ConfigFields) -> bool:
+    """Whether the activation goes with a gate; GPT-2's kin call it `activation_function`."""
+    if fields.has("activation_function"):
+        return fields.text("activation_function") in _GATED_ACTIVATIONS
+    return fields.text("hidden_act", default="silu") in _GATED_HIDDEN_ACT
 
 
 def _hidden(fields: ConfigFields) -> int:
@@ -139,7 +201,9 @@ def _kv_heads(fields: ConfigFields, heads: int) -> int:
         "new_decoder_architecture", default=False
     ):
         return 1 if fields.flag("multi_query", default=True) else heads
-    return fields.optional_integer("num_key_value_heads", "num_kv_heads", "n_head_kv") or heads
+    kv_heads = fields.optional_integer("num_key_value_heads", "num_kv_heads", "n_head_kv")
+    alone = 1 if fields.flag("multi_query", default=False) else heads
+    return kv_heads or alone
 
 
 def _base_kind(fields: ConfigFields, family: Family) -> LayerKind:

@@ -22,12 +22,14 @@ __all__ = [
     "best_anchor",
     "class_anchor",
     "gaussian_t2",
+    "given_anchor",
     "load_anchors",
 ]
 
 # W8A8 SmoothQuant costs 0.02 to 0.06 nats on Qwen3 base models (arXiv 2505.02214).
 DEFAULT_NATS_W8A8 = 0.03
 
+_GROUP_SIZE = 128  # of the 4-bit format in the catalogue
 _PER_CHANNEL = 4096  # input width that the table's per-channel row was computed for
 
 
@@ -47,11 +49,13 @@ class Anchor:
     nats_at_4_bits
         Increase of ln(perplexity) at 4-bit weights.
     nats_w8a8
-        Increase of ln(perplexity) at 8-bit weights and activations, all told.
+        Published increase of ln(perplexity) at 8-bit weights and activations, all told; None
+        where none is, see `w8a8`.
     dataset
-        The text.
+        The text; empty when unknown.
     provenance
-        ``measured`` on this very model, ``analytic`` when carried over or scaled.
+        ``measured`` on this very model, ``analytic`` when carried over or scaled, ``given`` in a
+        request.
     source
         Where the figures come from.
     """
@@ -61,7 +65,7 @@ class Anchor:
     group_size: int | None
     perplexity_16: float | None
     nats_at_4_bits: float
-    nats_w8a8: float = DEFAULT_NATS_W8A8
+    nats_w8a8: float | None = None
     dataset: str
     provenance: str
     source: str
@@ -70,19 +74,31 @@ class Anchor:
         """Refuse losses that are negative or no number."""
         for field in ("nats_at_4_bits", "nats_w8a8"):
             value = getattr(self, field)
-            if not 0 <= value < math.inf:
+            if value is not None and not 0 <= value < math.inf:
                 raise InputError(f"{field} of {self.model!r} is {value}; it must be >= 0 nats.")
+
+    @property
+    def w8a8(self) -> float:
+        """
+        Loss at 8-bit weights and activations, in nats: the published one, else an assumption.
+
+        `DEFAULT_NATS_W8A8` is assumed, but no more than what 4-bit weights in groups of 128 lose.
+        """
+        if self.nats_w8a8 is not None:
+            return self.nats_w8a8
+        error = gaussian_t2(4, _GROUP_SIZE)
+        grouped = self.nats_at_4_bits * error / gaussian_t2(4, self.group_size)
+        return min(DEFAULT_NATS_W8A8, grouped)
 
 
 def _anchor(row: Mapping[str, str]) -> Anchor:
-    w8a8 = optional_float(row["nats_w8a8"])
     return Anchor(
         model=row["model"],
         method=row["method"],
         group_size=int(row["group_size"]) if row["group_size"] else None,
         perplexity_16=optional_float(row["perplexity_16"]),
         nats_at_4_bits=float(row["nats_at_4_bits"]),
-        nats_w8a8=DEFAULT_NATS_W8A8 if w8a8 is None else w8a8,
+        nats_w8a8=optional_float(row["nats_w8a8"]),
         dataset=row["dataset"],
         provenance=row["provenance"],
         source=row["source"],
@@ -123,6 +139,31 @@ def class_anchor(model: Model) -> Anchor:
 def best_anchor(model: Model) -> Anchor:
     """The published anchor of a model if there is one, else that of its class."""
     return anchor_for(model.name) or class_anchor(model)
+
+
+def given_anchor(model: Model, nats_at_4_bits: float) -> Anchor:
+    """
+    An anchor that the user gives.
+
+    Parameters
+    ----------
+    model
+        Whose published perplexity and W8A8 loss are kept, if there are any.
+    nats_at_4_bits
+        Increase of ln(perplexity) at uniform 4-bit weights in groups of 128.
+    """
+    published = best_anchor(model)
+    return Anchor(
+        model=model.name,
+        method="",
+        group_size=_GROUP_SIZE,
+        perplexity_16=published.perplexity_16,
+        nats_at_4_bits=nats_at_4_bits,
+        nats_w8a8=published.nats_w8a8,
+        dataset="",
+        provenance="given",
+        source="the request",
+    )
 
 
 @cache

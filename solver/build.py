@@ -1,7 +1,7 @@
 """From catalogue nouns (model, cluster, workload, engine) to the coefficients of a problem."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from profiles.cluster import Cluster, EngineSettings, Workload
 from profiles.coefficients import coefficients_for
 from profiles.errors import InputError
 from profiles.formats import Format, find_format
-from profiles.quality import best_anchor
+from profiles.quality import best_anchor, given_anchor
 from profiles.tables import CostTable
+from solver.cautions import check_positions, table_cautions
 from solver.places import FormatChoice, Place, find_places, layer_formats, stage_types
 from solver.problem import (
     BatchOption,
@@ -83,10 +84,13 @@ class BuiltProblem:
         Kernel by (GPU name, format name).
     source
         Weakest provenance of the times.
+    times_by_source
+        How many single times are ``measured``, ``interpolated`` and ``analytic``: one per stage
+        type, format, kind of layer (or embedding, or head), micro-batch size and phase.
     errors
         What is known about the calibrated model's error, by (GPU name, format name).
     quality_source
-        What the quality loss rests on, in words.
+        What the quality loss rests on, in words: ``measured``, ``analytic`` or ``given`` first.
     default_loss_limit_nats
         Loss of the whole model at uniform 4 bits; None when no 4-bit loss is known.
     warnings
@@ -97,6 +101,7 @@ class BuiltProblem:
     gpu_names: tuple[str, ...]
     kernels: Mapping[tuple[str, str], str]
     source: Source
+    times_by_source: Mapping[str, int]
     errors: Mapping[tuple[str, str], ModelError]
     quality_source: str
     default_loss_limit_nats: float | None
@@ -126,16 +131,19 @@ def build_problem(
     Raises
     ------
     InputError
-        When no GPU can run anything, or a layer's formats have no kernel on any GPU.
+        When no GPU can run anything, a layer's formats have no kernel on any GPU, or the
+        requests are longer than the learned positions of the model.
     MissingProfileError
         When a time is neither in a table nor modelled.
     """
+    too_long = check_positions(model, workload)
     chosen = tuple(find_format(name) for name in formats.names)
-    places, warnings = find_places(cluster, engine, formats)
+    places, unused = find_places(cluster, engine, formats)
     homes, stages = _stages(model, cluster, chosen, places)
     sizes, batches = _micro_batches(workload)
     cost_tables = CostTables.of(model.name, tables)
-    times, source = stage_times(model, stages, chosen, engine, workload, sizes, cost_tables)
+    times, sources = stage_times(model, stages, chosen, engine, workload, sizes, cost_tables)
+    unanswered = table_cautions(tables, sources, model, engine, workload, sizes)
     loss = _loss(model, chosen, quality or QualityChoice())
     problem = PipelineProblem(
         devices=tuple(place.device(cluster, engine) for place in places),
@@ -170,11 +178,12 @@ def build_problem(
             for place in places
             for name, kernel in place.kernels.items()
         },
-        source=source,
+        source=sources.weakest,
+        times_by_source={each.label: sources.counts.get(each, 0) for each in Source},
         errors=_errors(stages, engine.name),
         quality_source=loss.text,
         default_loss_limit_nats=loss.at_4_bits,
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys((*model.notes, *too_long, *unused, *unanswered))),
     )
 
 
@@ -256,28 +265,21 @@ class _Loss:
 
 
 def _loss(model: Model, formats: tuple[Format, ...], quality: QualityChoice) -> _Loss:
-    anchor = best_anchor(model)
+    own = quality.nats_at_4_bits
+    anchor = best_anchor(model) if own is None else given_anchor(model, own)
     perplexity = quality.perplexity_16 or anchor.perplexity_16
-    if quality.nats_at_4_bits is not None:
-        anchor = replace(
-            anchor,
-            nats_at_4_bits=quality.nats_at_4_bits,
-            group_size=128,
-            source="the request",
-            provenance="measured",
-        )
     if quality.loss_nats is not None:
         nats = np.array(quality.loss_nats, dtype=np.float64)
         four = [f for f, each in enumerate(formats) if each.weight_bits == 4]
         return _Loss(
             nats=nats,
-            text="losses given in the request",
+            text="given: losses of every layer in the request",
             at_4_bits=float(nats[:, four].min(axis=1).sum()) if four else None,
             perplexity_16=perplexity,
         )
     return _Loss(
         nats=layer_loss_nats(model, formats, anchor),
-        text=quality_source(anchor).anchor,
+        text=quality_source(anchor).text,
         at_4_bits=float(layer_loss_nats(model, [find_format("w4a16")], anchor).sum()),
         perplexity_16=perplexity,
     )

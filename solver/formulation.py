@@ -50,6 +50,11 @@ from solver.route import Route, add_route
 
 __all__ = ["Formulation", "Quantity", "formulate"]
 
+_ROUNDING = 1e-9
+# Prices that differ by less than twice this share of the whole cluster's are one; see
+# `solver.prices`. Without the slack, presolve may find equalities of odd decimals infeasible.
+_PRICE_SLACK = 1e-7
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
@@ -67,6 +72,7 @@ class Formulation:
     runs: tuple[Run, ...]
     slots: tuple[Slot, ...]
     merged: bool
+    loss_limit: float | None
     kinds: list[int]
     prefill_unit: float
     decode_unit: float
@@ -111,7 +117,12 @@ class Formulation:
 
 
 def formulate(
-    instance: Instance, limits: Limits, *, merged: bool = False, spare_memory: bool = False
+    instance: Instance,
+    limits: Limits,
+    *,
+    merged: bool = False,
+    pooled: bool = False,
+    spare_memory: bool = False,
 ) -> Formulation:
     """
     State one subproblem.
@@ -124,11 +135,13 @@ def formulate(
         Limits on the plan.
     merged
         Whether to build the smaller relaxation instead of the exact model.
+    pooled
+        Whether equal slots are one: the same relaxation in fewer columns, no integer program.
     spare_memory
         Whether GPUs may be given memory they do not have; the quantity ``missing_bytes`` counts it.
     """
-    form = _empty(instance, merged=merged)
-    _add_columns(form)
+    form = _empty(instance, limits, merged=merged, pooled=pooled)
+    _add_columns(form, spare=spare_memory)
     _cover(form)
     _contiguous(form)
     _ends(form)
@@ -145,7 +158,7 @@ def formulate(
     return form
 
 
-def _empty(instance: Instance, *, merged: bool) -> Formulation:
+def _empty(instance: Instance, limits: Limits, *, merged: bool, pooled: bool) -> Formulation:
     problem = instance.problem
     exact = layer_runs(problem)
     kinds = [int(problem.layer_kinds[run.first_layer]) for run in exact]
@@ -162,7 +175,8 @@ def _empty(instance: Instance, *, merged: bool) -> Formulation:
     return Formulation(
         instance=instance,
         runs=runs,
-        slots=make_slots(problem),
+        slots=make_slots(problem, pooled=pooled),
+        loss_limit=limits.loss_nats,
         merged=merged,
         kinds=kinds,
         prefill_unit=_unit(instance.problem.prefill_s[..., instance.prefill], instance),
@@ -185,7 +199,7 @@ def _group_sizes(form: Formulation) -> list[int]:
 
 def _run_formats(form: Formulation, run: int) -> BoolArray:
     """Shape (F,): formats that some layer of the run may take."""
-    allowed = form.instance.problem.layer_formats
+    allowed = _layer_formats(form)
     if form.merged:
         layers = form.instance.problem.layer_kinds == form.kinds[run]
     else:
@@ -194,18 +208,27 @@ def _run_formats(form: Formulation, run: int) -> BoolArray:
     return some
 
 
-def _add_columns(form: Formulation) -> None:
+def _layer_formats(form: Formulation) -> BoolArray:
+    """Shape (L, F): what a layer may take without breaking the limit on loss by itself."""
+    problem = form.instance.problem
+    limit = np.inf if form.loss_limit is None else form.loss_limit
+    mild: BoolArray = problem.loss_nats <= limit * (1 + _ROUNDING)
+    return problem.layer_formats & mild
+
+
+def _add_columns(form: Formulation, *, spare: bool) -> None:
     columns, new = form.columns, form.builder.add
     num_slots = len(form.slots)
-    for r, run in enumerate(form.runs):
-        formats = _run_formats(form, r)
-        for k, slot in enumerate(form.slots):
-            usable = np.flatnonzero(formats & form.instance.problem.group_formats[slot.group])
-            held = {int(f): new(run.num_layers, integer=True) for f in usable}
+    for r in range(len(form.runs)):
+        for k in range(num_slots):
+            most = _most_layers(form, r, k, spare=spare)
+            held = {int(f): new(most[f], integer=True) for f in np.flatnonzero(most > 0)}
             columns.count.update({(r, k, f): column for f, column in held.items()})
             columns.held[r, k] = tuple(held.values())
     num_starts = 1 if form.merged else len(form.runs)
-    columns.start = [[new(1, integer=True) for _ in range(num_slots)] for _ in range(num_starts)]
+    columns.start = [
+        [new(slot.copies, integer=True) for slot in form.slots] for _ in range(num_starts)
+    ]
     columns.cross = [
         [new(1, integer=True) for _ in range(num_slots)] for _ in range(num_starts - 1)
     ]
@@ -218,6 +241,20 @@ def _add_columns(form: Formulation) -> None:
             columns.rent[node] = new(1, integer=True)
 
 
+def _most_layers(form: Formulation, run: int, slot: int, *, spare: bool) -> FloatArray:
+    """Shape (F,): layers of a run that a slot can hold in each format, by kernel and memory."""
+    inst, place, size = form.instance, form.slots[slot], form.runs[run].num_layers
+    allowed = _run_formats(form, run) & inst.problem.group_formats[place.group]
+    most: FloatArray = np.where(allowed, float(size), 0.0)
+    if spare:
+        return most
+    room = max(float(inst.free_bytes[place.group]), 0.0)
+    layer_bytes = np.maximum(inst.layer_bytes[place.group, :, form.kinds[run]], 1e-300)
+    fitting = np.floor(np.minimum(room / layer_bytes * (1 + _ROUNDING), size))
+    smaller: FloatArray = np.minimum(most, fitting * place.copies)
+    return smaller
+
+
 def _cover(form: Formulation) -> None:
     for r, run in enumerate(form.runs):
         placed = {c: 1.0 for (q, _, _), c in form.columns.count.items() if q == r}
@@ -227,7 +264,7 @@ def _cover(form: Formulation) -> None:
 def _contiguous(form: Formulation) -> None:
     row, columns = form.builder.row, form.columns
     for k in range(len(form.slots)):
-        row(form.used(k), upper=1)
+        row(form.used(k), upper=form.slots[k].copies)
         for r, run in enumerate(form.runs):
             layers, touch = form.slot_counts(k, r), form.touches(r, k)
             row(combine((1, layers), (-run.num_layers, touch)), upper=0)
@@ -256,7 +293,8 @@ def _hold_whole_runs(form: Formulation, slot: int) -> None:
         counts = [form.slot_counts(slot, r) for r in range(len(form.runs))]
     for size, layers, enter, leave in zip(sizes, counts, borders, borders[1:], strict=False):
         inside = {enter: -float(size), leave: -float(size)}
-        form.builder.row(combine((1, layers), (1, inside)), lower=-float(size))
+        lower = -float(size * form.slots[slot].copies)
+        form.builder.row(combine((1, layers), (1, inside)), lower=lower)
 
 
 def _ends(form: Formulation) -> None:
@@ -295,9 +333,10 @@ def _memory(form: Formulation, loads: Loads, *, spare: bool) -> None:
 
 def _pace(form: Formulation, loads: Loads) -> None:
     row, columns = form.builder.row, form.columns
-    for k in range(len(form.slots)):
-        row(combine((1, loads.prefill[k]), (-1, {columns.prefill_pace: 1.0})), upper=0)
-        row(combine((1, loads.decode[k]), (-1, {columns.decode_pace: 1.0})), upper=0)
+    for k, slot in enumerate(form.slots):
+        copies = float(slot.copies)
+        row(combine((1, loads.prefill[k]), (-copies, {columns.prefill_pace: 1.0})), upper=0)
+        row(combine((1, loads.decode[k]), (-copies, {columns.decode_pace: 1.0})), upper=0)
     assert form.route is not None
     for expression in form.route.prefill_occupancy:
         row(
@@ -333,7 +372,7 @@ def _share(form: Formulation, loads: Loads, *, spare: bool) -> None:
     for node, column in columns.rent.items():
         for k, slot in enumerate(form.slots):
             if slot.node == node:
-                row(combine((1, form.used(k)), (-1, {column: 1.0})), upper=0)
+                row(combine((1, form.used(k)), (-slot.copies, {column: 1.0})), upper=0)
 
 
 def _measure(form: Formulation, loads: Loads) -> None:
@@ -386,7 +425,7 @@ def _price(form: Formulation) -> Quantity:
 
 def _loss(form: Formulation) -> Quantity:
     loss = form.instance.problem.loss_nats
-    unit = float(loss.max(axis=1).sum()) or 1.0
+    unit = form.loss_limit or float(loss.max(axis=1).sum()) or 1.0
     if form.merged:
         return Quantity(expression=_spread_loss(form, unit), unit=unit)
     expression = {
@@ -402,7 +441,7 @@ def _spread_loss(form: Formulation, unit: float) -> dict[int, float]:
     problem, expression = form.instance.problem, {}
     for r, kind in enumerate(form.kinds):
         layers = np.flatnonzero(problem.layer_kinds == kind)
-        rows = np.column_stack([problem.loss_nats, problem.layer_formats])[layers]
+        rows = np.column_stack([problem.loss_nats, _layer_formats(form)])[layers]
         alike, sizes = np.unique(rows, axis=0, return_counts=True)
         supply: dict[int, dict[int, float]] = defaultdict(dict)
         num_formats = len(problem.format_names)
@@ -432,6 +471,6 @@ def _limit(form: Formulation, limits: Limits) -> None:
     if form.instance.price_low > 0 or form.instance.price_high < np.inf:
         form.builder.row(
             price.expression,
-            lower=form.instance.price_low / price.unit,
-            upper=form.instance.price_high / price.unit,
+            lower=form.instance.price_low / price.unit - _PRICE_SLACK,
+            upper=form.instance.price_high / price.unit + _PRICE_SLACK,
         )

@@ -22,12 +22,23 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """A stage that a plan may open: one of several equal copies of a stage group."""
+    """
+    A stage that a plan may open: a copy of a stage group.
+
+    Parameters
+    ----------
+    group, device, node, tensor_parallel
+        Of the stage group.
+    copies
+        1, or in a relaxation all copies of the group pooled: the equal copies of a solution can be
+        averaged, so the pool has the same relaxation.
+    """
 
     group: int
     device: int
     node: int
     tensor_parallel: int
+    copies: int = 1
 
 
 def layer_runs(problem: PipelineProblem) -> tuple[Run, ...]:
@@ -37,20 +48,20 @@ def layer_runs(problem: PipelineProblem) -> tuple[Run, ...]:
     return tuple(Run(first_layer=int(a), num_layers=int(b - a)) for a, b in pairwise(starts))
 
 
-def make_slots(problem: PipelineProblem) -> tuple[Slot, ...]:
+def make_slots(problem: PipelineProblem, *, pooled: bool = False) -> tuple[Slot, ...]:
     """As many copies of every stage group as its GPUs (and the layers) allow."""
-    slots = []
+    slots: list[Slot] = []
     for index, group in enumerate(problem.groups):
         device = problem.devices[group.device]
         copies = min(device.count // group.tensor_parallel, problem.num_layers)
-        slots += [
-            Slot(
-                group=index,
-                device=group.device,
-                node=device.node,
-                tensor_parallel=group.tensor_parallel,
-            )
-        ] * copies
+        slot = Slot(
+            group=index,
+            device=group.device,
+            node=device.node,
+            tensor_parallel=group.tensor_parallel,
+            copies=copies if pooled else 1,
+        )
+        slots += [slot] * (1 if pooled else copies)
     return tuple(slots)
 
 

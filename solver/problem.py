@@ -176,12 +176,14 @@ class PipelineProblem:
     perplexity_16: float | None = None
 
     def __post_init__(self) -> None:
-        _check_shapes(self)
-        _check_values(self)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
-                value.setflags(write=False)
+                own = value.copy()
+                own.setflags(write=False)
+                object.__setattr__(self, field.name, own)
+        _check_shapes(self)
+        _check_values(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PipelineProblem):
@@ -303,6 +305,8 @@ def _check_values(problem: PipelineProblem) -> None:
         "names a kind that does not exist",
     )
     _require(bool((problem.micro_batches >= 1).all()), "micro_batches", "must be at least 1 each")
+    rising = bool((np.diff(problem.micro_batches) > 0).all())
+    _require(rising, "micro_batches", "must rise, without repeats")
     _check_devices(problem)
     for index, batch in enumerate(problem.batches):
         _check_batch(problem, index, batch)

@@ -38,6 +38,7 @@ class StopReason(StrEnum):
     TIME_LIMIT = "time_limit"
     CANCELLED = "cancelled"
     MEMORY = "memory"
+    NUMERICS = "numerics"  # no further step could be trusted; the gap says how far it came
 
 
 def relative_gap(objective: float, bound: float) -> float:
@@ -172,11 +173,11 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """State of a running search; incumbent and gap are None until there is a plan."""
+    """State of a running search; what is not known yet is None."""
 
     elapsed_s: float
     incumbent: float | None
-    bound: float
+    bound: float | None
     gap: float | None
     phase: str
 

@@ -92,6 +92,11 @@ class _Walk:
         return sorted({slot.node for slot in self.slots})
 
     @property
+    def num_stages(self) -> int:
+        """Most stages that a plan can have."""
+        return sum(slot.copies for slot in self.slots)
+
+    @property
     def pairs(self) -> list[Pair]:
         return [(u, v) for u in self.nodes for v in self.nodes if u != v]
 
@@ -105,7 +110,7 @@ class _Walk:
         at: list[dict[int, int]] = []
         before = {u: self.on(u, self.columns.first) for u in self.nodes}
         for r, size in enumerate(sizes):
-            most = min(size, len(self.slots))
+            most = min(size, self.num_stages)
             go.append({pair: self.builder.add(most, integer=True) for pair in self.pairs})
             is_end = r == len(sizes) - 1
             at.append({} if is_end else {u: self.builder.add(1, integer=True) for u in self.nodes})
@@ -133,12 +138,19 @@ class _Walk:
             starts = self.on(u, self.columns.start[r])
             taken = minus(self.on(u, self.columns.first)) if r == 0 else {}
             self.builder.row(total(entering, minus(starts), minus(taken)), upper=0)
-            for column in starts:
-                reached = total({column: 1.0}, minus(entering), minus(before[u]))
-                self.builder.row(reached, upper=0)
+            for share in self._shares(u, r):
+                self.builder.row(total(share, minus(entering), minus(before[u])), upper=0)
             if r < len(self.columns.cross):
                 crossing = self.on(u, self.columns.cross[r])
                 self.builder.row(total(crossing, minus(after[u])), upper=0)
+
+    def _shares(self, node: int, run: int) -> list[Expression]:
+        """Whether a stage starts in a run, for every slot of a node (of a pool: the average)."""
+        return [
+            {column: 1.0 / slot.copies}
+            for column, slot in zip(self.columns.start[run], self.slots, strict=True)
+            if slot.node == node
+        ]
 
     def _connect(self, r: int, go: dict[Pair, int], before: Mapping[int, Expression]) -> None:
         """Send one unit from where the walk is to every node on which a stage starts."""
@@ -148,9 +160,9 @@ class _Walk:
             self.builder.row({column: 1.0, go[pair]: -most}, upper=0)
         for u in self.nodes:
             arriving = {c: -1.0 if v == u else 1.0 for (w, v), c in flow.items() if u in (v, w)}
-            for column in self.on(u, self.columns.start[r]):
+            for share in self._shares(u, r):
                 supply = {c: -most * x for c, x in before[u].items()}
-                self.builder.row(total(arriving, {column: 1.0}, supply), upper=0)
+                self.builder.row(total(arriving, share, supply), upper=0)
 
     def inside(self, node: int, go: list[dict[Pair, int]]) -> Expression:
         """Number of borders between two stages that are both on the node."""
@@ -201,7 +213,7 @@ def _charge(
     )
     for u in walk.nodes:
         has_border = walk.builder.add(1, integer=True)
-        most = float(len(walk.slots))
+        most = float(walk.num_stages)
         walk.builder.row(total(inside[u], {has_border: -most}), upper=0)
         route.prefill_occupancy.append({has_border: float(p.prefill_occupancy_s[u, u, prefill])})
         route.decode_occupancy.append({has_border: float(p.decode_occupancy_s[u, u, decode])})

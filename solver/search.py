@@ -1,45 +1,50 @@
 """
 Best-first search over subproblems: batch size, pair of micro-batch sizes, price interval.
 
-Every subproblem first gets the bound of its relaxation. The one with the least bound is then
-solved as an integer program that only looks for plans better than the incumbent by more than the
-gap, until no subproblem can hold one. Pruned subproblems keep their bounds, so the bound reported
-is global.
+A subproblem is first bounded in closed form, then by its relaxation, then (where its layers all
+differ) by the merged form, and last solved as an integer program that only looks for plans better
+than the incumbent by more than the gap. The subproblem with the least bound comes next, until no
+bound allows a better plan. Pruned subproblems keep their bounds, so the bound reported is global.
 """
 
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from itertools import count
 from math import inf
 from time import monotonic
 
-import numpy as np
-
+from profiles.errors import BackendError
 from solver.backends.highs import HighsBackend
 from solver.check import evaluate, violations
 from solver.decode import read_order, read_plan
 from solver.formulation import Formulation, formulate
+from solver.incumbent import Incumbent
 from solver.instance import Instance, layer_runs
 from solver.linear import Backend, BackendResult, BackendStop, Effort
 from solver.objective import Goal, Limits, Objective, StopRule
+from solver.prices import PriceLevels
 from solver.problem import FloatArray, PipelineProblem
-from solver.result import Evaluation, Plan, Progress, StopReason, relative_gap
+from solver.quick import quick_bounds
+from solver.result import OPTIMAL_GAP, Plan, Progress, StopReason, relative_gap
 from solver.target import LinearGoal, Target
 
-__all__ = ["Incumbent", "Search", "SearchResult"]
+__all__ = ["Search", "SearchResult"]
 
 # Asked of the solver where the user asks for a full proof; ten times below OPTIMAL_GAP.
 _LEAST_GAP = 1e-7
-_SAME = 1e-9
 # Bounds of linear programs are trusted to this share.
 _BOUND_SAFETY = 1e-9
-# Models with more runs than this get their first bound from the merged form.
+# Models with more runs than this are counted in the merged form first.
 MOST_RUNS_UNMERGED = 6
-_MOST_PRICES = 4096
 # A node whose bound falls short is solved again at an eighth of the gap, this often at most.
 _LAST_DIVISOR = 64
 _PLACING_S = 5.0
+# After so many relaxations in a row the most promising node is solved roughly, for the sake of a
+# plan, while the incumbent may be this much worse than need be.
+_RELAXATIONS_PER_DIVE = 32
+_DIVE_GAP = 0.02
 
 _STOPS = {
     BackendStop.TIME_LIMIT: StopReason.TIME_LIMIT,
@@ -49,48 +54,36 @@ _STOPS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Incumbent:
-    """The best plan so far; ``value`` is to be minimised."""
-
-    value: float
-    plan: Plan
-    evaluation: Evaluation
-
-    def is_better_than(self, other: "Incumbent | None") -> bool:
-        """Less value; within 1e-9, fewer GPUs, then fewer stages, then the lesser plan."""
-        if other is None:
-            return True
-        if abs(self.value - other.value) > _SAME * max(abs(other.value), _SAME):
-            return self.value < other.value
-        return self.rank < other.rank
-
-    @property
-    def rank(self) -> tuple[object, ...]:
-        """What decides among plans of equal value."""
-        plan = self.plan
-        stages = tuple((s.group, s.first_layer, s.formats) for s in plan.stages)
-        sizes = (plan.batch_size, plan.prefill_micro_batch, plan.decode_micro_batch)
-        return (self.evaluation.gpus, len(plan.stages), stages, sizes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """What a search found: values are those to minimise, `Target.public` shows them."""
+    """
+    What a search found; values are those to minimise, `Target.public` shows them.
+
+    ``is_infeasible`` is a proof; ``bound`` is then inf.
+    """
 
     incumbent: Incumbent | None
     bound: float
     stop: StopReason
+    is_infeasible: bool
     num_bounds: int
     num_milps: int
+
+
+class _Level(IntEnum):
+    """How far a node has been worked on."""
+
+    QUICK = 0
+    RELAXED = 1
+    COUNTED = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Node:
     instance: Instance
     bound: float
+    level: _Level = _Level.QUICK
     latency_low_s: float = 0.0
     gap_divisor: int = 1
-    is_counted: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +104,7 @@ class Search:
     phase
         Shown with progress.
     most_runs
-        Models with more runs of equal layers are bounded by the merged form first.
+        Models with more runs of equal layers are counted in the merged form first.
     """
 
     problem: PipelineProblem
@@ -129,25 +122,28 @@ class Search:
     _incumbent: Incumbent | None = None
     _open: list[tuple[float, int, _Node]] = field(default_factory=list)
     _order: "count[int]" = field(default_factory=count)
-    _is_bounded: bool = False
+    _is_ready: bool = False
+    _merges: bool = False
+    _prices: PriceLevels | None = None
     _closed_bound: float = inf
     _working_bound: float = inf
     _stopped: StopReason | None = None
     _num_bounds: int = 0
     _num_milps: int = 0
+    _since_dive: int = 0
 
     def run(self) -> SearchResult:
         """Search until the gap is closed or a limit is reached."""
         for plan in self.start:
             self._offer(plan)
+        self._merges = len(layer_runs(self.problem)) > self.most_runs
         self._open_all()
-        self._is_bounded = True
-        while self._open and self._stopped is None:
-            bound, _, node = heapq.heappop(self._open)
-            if bound >= self._cutoff():
-                self._push(node)
+        while self._open and not self._out_of_time():
+            if self._open[0][0] >= self._cutoff():
                 break
-            self._working_bound = bound
+            self._dive()
+            node = heapq.heappop(self._open)[2]
+            self._working_bound = node.bound
             self._explore(node)
             self._working_bound = inf
             self._tell()
@@ -165,91 +161,156 @@ class Search:
         best = self._incumbent
         return inf if best is None else self._target.cutoff(best.value, self._gap)
 
-    def _result(self) -> SearchResult:
-        best, bound = self._incumbent, self._bound()
-        reason = self._stopped
-        if reason is None:
-            gap = 0.0 if best is None else relative_gap(best.value, bound)
-            reason = StopReason.PROVEN if gap <= 1e-6 else StopReason.GAP_REACHED
-        return SearchResult(
-            incumbent=best,
-            bound=bound,
-            stop=reason,
-            num_bounds=self._num_bounds,
-            num_milps=self._num_milps,
-        )
-
     def _bound(self) -> float:
-        if not self._is_bounded:
+        if not self._is_ready:
             return 0.0
         lowest = min(self._closed_bound, self._working_bound, *(b for b, _, _ in self._open), inf)
         return lowest if self._incumbent is None else min(lowest, self._incumbent.value)
 
-    # -- incumbents -------------------------------------------------------------------------
+    def _left(self) -> float:
+        return self.deadline - monotonic()
 
-    def _offer(self, plan: Plan) -> bool:
-        """Judge a plan; keep it if it is feasible and better. Tells whether it is feasible."""
+    def _out_of_time(self) -> bool:
+        if self.cancelled is not None and self.cancelled():
+            self._stopped = StopReason.CANCELLED
+        elif self._left() <= 0:
+            self._stopped = StopReason.TIME_LIMIT
+        return self._stopped is not None
+
+    # -- results ----------------------------------------------------------------------------
+
+    def _result(self) -> SearchResult:
+        bound = self._bound()
+        infeasible = self._incumbent is None and self._stopped is None and bound == inf
+        return SearchResult(
+            incumbent=self._incumbent,
+            bound=bound,
+            stop=StopReason.PROVEN if infeasible else self._reason(bound),
+            is_infeasible=infeasible,
+            num_bounds=self._num_bounds,
+            num_milps=self._num_milps,
+        )
+
+    def _reason(self, bound: float) -> StopReason:
+        """Why it ended: what stopped it, or how small the gap is."""
+        best, target = self._incumbent, self._target
+        if self._stopped is not None:
+            return self._stopped
+        if best is None:
+            return StopReason.NUMERICS
+        if relative_gap(target.public(best.value), target.public(bound)) <= OPTIMAL_GAP:
+            return StopReason.PROVEN
+        enough = bound >= self._cutoff() - _BOUND_SAFETY * abs(best.value)
+        return StopReason.GAP_REACHED if enough else StopReason.NUMERICS
+
+    def _offer(self, plan: Plan) -> None:
+        """Judge a plan; keep it if it is feasible and better."""
         values = evaluate(self.problem, plan)
         if violations(self.problem, values, self.limits):
-            return False
+            return
         found = Incumbent(value=self._target.of(values), plan=plan, evaluation=values)
         if found.is_better_than(self._incumbent):
             self._incumbent = found
             self._tell()
-        return True
 
     def _tell(self) -> None:
         if self.on_progress is None:
             return
-        best, bound, target = self._incumbent, self._bound(), self._target
+        best, target = self._incumbent, self._target
+        bound = target.public(self._bound())
+        known = None if abs(bound) == inf or not self._is_ready else bound
+        incumbent = None if best is None else target.public(best.value)
+        both = incumbent is not None and known is not None
         self.on_progress(
             Progress(
                 elapsed_s=monotonic() - self._begun,
-                incumbent=None if best is None else target.public(best.value),
-                bound=target.public(bound),
-                gap=None
-                if best is None
-                else relative_gap(target.public(best.value), target.public(bound)),
+                incumbent=incumbent,
+                bound=known,
+                gap=relative_gap(incumbent, known) if both else None,  # type: ignore[arg-type]
                 phase=self.phase,
             )
         )
 
-    # -- bounds -----------------------------------------------------------------------------
+    # -- nodes ------------------------------------------------------------------------------
 
     def _open_all(self) -> None:
-        """Bound every subproblem; those not reached in time stay open at the trivial bound 0."""
-        prices = _price_range(self.problem) if self._target.is_product else (0.0, inf)
-        for instance in _instances(self.problem, prices):
-            node = _Node(instance=instance, bound=0.0)
-            if self._out_of_time():
-                self._push(node)
-            else:
-                self._push_bounded(node)
+        """Every pair of micro-batch sizes, bounded in closed form."""
+        low, high = 0.0, inf
+        if self._target.is_product:
+            self._prices = PriceLevels.of(self.problem)
+            low, high = self._prices.lowest, self._prices.highest
+        for batch in self.problem.batches:
+            for prefill in batch.prefill:
+                for decode in batch.decode:
+                    instance = Instance(
+                        problem=self.problem,
+                        batch=batch,
+                        prefill=prefill,
+                        decode=decode,
+                        price_low=low,
+                        price_high=high,
+                    )
+                    quick = quick_bounds(instance, self.limits)
+                    self._push(_Node(instance=instance, bound=self._target.quick(instance, quick)))
+        self._is_ready = True
 
     def _push(self, node: _Node) -> None:
         heapq.heappush(self._open, (node.bound, next(self._order), node))
 
-    def _push_bounded(self, node: _Node) -> None:
-        form = formulate(node.instance, self.limits, merged=self._merges())
+    def _dive(self) -> None:
+        """Now and then, look for a plan where the relaxation is best."""
+        relaxed = [entry for entry in self._open if entry[2].level > _Level.QUICK]
+        if self._since_dive < _RELAXATIONS_PER_DIVE or not relaxed:
+            return
+        self._since_dive = 0
+        entry = min(relaxed)
+        best = self._incumbent
+        if best is None or entry[0] < self._target.cutoff(best.value, _DIVE_GAP):
+            self._open.remove(entry)
+            heapq.heapify(self._open)
+            self._explore(entry[2], roughly=True)
+
+    def _explore(self, node: _Node, *, roughly: bool = False) -> None:
+        try:
+            if node.level is _Level.QUICK:
+                self._relax_node(node)
+            elif self._merges and node.level is _Level.RELAXED:
+                self._count(node)
+            else:
+                self._solve(node, roughly=roughly)
+        except BackendError:
+            self._close(node)
+
+    def _close(self, node: _Node) -> None:
+        """Nothing more can be learnt here; the bound stays."""
+        self._closed_bound = min(self._closed_bound, node.bound)
+
+    # -- bounds -----------------------------------------------------------------------------
+
+    def _relax_node(self, node: _Node) -> None:
+        self._since_dive += 1
+        form = formulate(node.instance, self.limits, merged=self._merges, pooled=True)
         latency_low = 0.0
         if self._target.is_product:
             latency = Target(objective=Objective(goal=Goal.LATENCY))
             latency_low = self._relax(form, latency.linear(form, 0.0))
             if latency_low == inf:
                 return
-        bound = self._relax(form, self._target.linear(form, latency_low))
-        bound = max(self._target.sharpen(bound), node.bound)
+        bound = self._target.sharpen(self._relax(form, self._target.linear(form, latency_low)))
         if bound < inf:
-            self._push(replace(node, bound=bound, latency_low_s=latency_low))
-
-    def _merges(self) -> bool:
-        return len(layer_runs(self.problem)) > self.most_runs
+            self._push(
+                replace(
+                    node,
+                    bound=max(bound, node.bound),
+                    level=_Level.RELAXED,
+                    latency_low_s=latency_low,
+                )
+            )
 
     def _relax(self, form: Formulation, goal: LinearGoal) -> float:
         """Lower bound from the relaxation; inf where it is infeasible, 0 where time ran out."""
         self._num_bounds += 1
-        model = form.model(goal.expression)
-        result = self.backend.relax(model, self._effort(self._gap))
+        result = self.backend.relax(form.model(goal.expression), self._effort(self._gap))
         if result.stop is BackendStop.INFEASIBLE:
             return inf
         if result.stop is not BackendStop.PROVEN:
@@ -259,27 +320,7 @@ class Search:
     def _effort(self, gap: float) -> Effort:
         return Effort(gap=gap, time_s=self._left(), seed=self.stop.seed)
 
-    def _left(self) -> float:
-        return self.deadline - monotonic()
-
-    def _out_of_time(self) -> bool:
-        if self.cancelled is not None and self.cancelled():
-            self._stopped = StopReason.CANCELLED
-        elif monotonic() >= self.deadline:
-            self._stopped = StopReason.TIME_LIMIT
-        return self._stopped is not None
-
     # -- integer programs -------------------------------------------------------------------
-
-    def _explore(self, node: _Node) -> None:
-        if self._out_of_time():
-            self._push(node)
-        elif self._target.is_product and not self._is_narrow(node.instance):
-            self._split(node)
-        elif self._merges() and not node.is_counted:
-            self._count(node)
-        else:
-            self._solve(node)
 
     def _count(self, node: _Node) -> None:
         """Sharpen the bound by the merged form in whole numbers, and place what it counts."""
@@ -290,7 +331,7 @@ class Search:
         if result.point is not None:
             self._place(node, read_order(form, result.point))
         bound = self._proven(node, goal, result, cutoff)
-        self._settle(replace(node, bound=bound, is_counted=True), result.stop, solved=False)
+        self._settle(replace(node, bound=bound, level=_Level.COUNTED), result.stop, solved=False)
 
     def _place(self, node: _Node, order: Sequence[tuple[int, tuple[int, ...]]]) -> None:
         """Choose the formats anew for stages of given lengths."""
@@ -304,7 +345,8 @@ class Search:
         if result.point is not None:
             self._offer(read_plan(form, result.point))
 
-    def _solve(self, node: _Node) -> None:
+    def _solve(self, node: _Node, *, roughly: bool) -> None:
+        gap = _DIVE_GAP if roughly else self._gap / node.gap_divisor / 2
         form = formulate(node.instance, self.limits)
         goal = self._target.linear(form, node.latency_low_s)
         cutoff = self._cut(form, goal)
@@ -312,11 +354,11 @@ class Search:
         def on_point(point: FloatArray) -> None:
             self._offer(read_plan(form, point))
 
-        result = self._milp(form, goal, self._gap / node.gap_divisor / 2, on_point)
+        result = self._milp(form, goal, gap, on_point)
         if result.point is not None:
             self._offer(read_plan(form, result.point))
         bound = self._proven(node, goal, result, cutoff)
-        self._settle(replace(node, bound=bound), result.stop, solved=True)
+        self._settle(replace(node, bound=bound), result.stop, solved=not roughly)
 
     def _cut(self, form: Formulation, goal: LinearGoal) -> float:
         """Leave out what is not worth looking for; returns the cutoff."""
@@ -338,9 +380,12 @@ class Search:
         on_point: Callable[[FloatArray], None] | None = None,
     ) -> BackendResult:
         self._num_milps += 1
+        self._since_dive = 0
+        lowest = self._open[0][0] if self._open else inf
 
         def on_bound(bound: float) -> None:
-            self._working_bound = max(self._working_bound, min(goal.value(bound), self._cutoff()))
+            better = min(goal.value(bound), self._cutoff(), lowest)
+            self._working_bound = max(self._working_bound, better)
 
         return self.backend.solve(
             form.model(goal.expression),
@@ -356,75 +401,21 @@ class Search:
             self._stopped = _STOPS[stop]
             self._push(node)
         elif node.bound >= self._cutoff() or node.bound == inf:
-            self._closed_bound = min(self._closed_bound, node.bound)
+            self._close(node)
         elif not solved:
             self._push(node)
-        elif self._target.is_product and node.instance.price_low < node.instance.price_high:
-            self._split(node)
+        elif self._prices is not None and not self._prices.is_single(node.instance):
+            self._split(node, self._prices)
         elif node.gap_divisor < _LAST_DIVISOR:
             self._push(replace(node, gap_divisor=node.gap_divisor * 8))
         else:
-            self._closed_bound = min(self._closed_bound, node.bound)
+            self._close(node)
 
-    # -- price intervals --------------------------------------------------------------------
-
-    def _is_narrow(self, instance: Instance) -> bool:
-        return instance.price_high <= instance.price_low * (1 + self._gap / 4)
-
-    def _split(self, node: _Node) -> None:
-        """Halve the price interval, between attainable prices where they can be listed."""
-        low, high = node.instance.price_low, node.instance.price_high
-        levels = _prices(self.problem)
-        if levels is None:
-            middle = (low + high) / 2
-            parts = [(low, middle), (middle, high)]
-        else:
-            inside = levels[(levels >= low - _SAME) & (levels <= high + _SAME)]
-            half = (len(inside) + 1) // 2
-            parts = [(part[0], part[-1]) for part in (inside[:half], inside[half:]) if len(part)]
-        for part_low, part_high in parts:
-            instance = replace(
-                node.instance, price_low=float(part_low), price_high=float(part_high)
-            )
-            self._push_bounded(replace(node, instance=instance))
+    def _split(self, node: _Node, prices: PriceLevels) -> None:
+        """Halve the price interval and begin anew in each half."""
+        for half in prices.halves(node.instance):
+            self._push(replace(node, instance=half, level=_Level.QUICK))
 
 
 def _safe(bound: float) -> float:
     return bound - _BOUND_SAFETY * abs(bound) if abs(bound) < inf else bound
-
-
-def _instances(problem: PipelineProblem, prices: tuple[float, float]) -> list[Instance]:
-    return [
-        Instance(
-            problem=problem,
-            batch=batch,
-            prefill=prefill,
-            decode=decode,
-            price_low=prices[0],
-            price_high=prices[1],
-        )
-        for batch in problem.batches
-        for prefill in batch.prefill
-        for decode in batch.decode
-    ]
-
-
-def _price_range(problem: PipelineProblem) -> tuple[float, float]:
-    levels = _prices(problem)
-    if levels is not None:
-        return float(levels[0]), float(levels[-1])
-    everything = sum(d.price_usd_per_hour * d.count for d in problem.devices)
-    return 0.0, float(everything + problem.node_price_usd_per_hour.sum())
-
-
-def _prices(problem: PipelineProblem) -> FloatArray | None:
-    """Every price that a choice of GPUs can have, rising; None where there are too many."""
-    levels = np.zeros(1)
-    steps = [np.arange(d.min_used, d.count + 1) * d.price_usd_per_hour for d in problem.devices] + [
-        np.array([0.0, price]) for price in problem.node_price_usd_per_hour if price > 0
-    ]
-    for step in steps:
-        levels = np.unique(np.round(np.add.outer(levels, step).ravel(), 9))
-        if len(levels) > _MOST_PRICES:
-            return None
-    return levels[levels > 0] if (levels > 0).any() else levels

@@ -26,11 +26,13 @@ from solver.target import Target
 __all__ = ["solve"]
 
 _SECONDARY_SLACK = 1e-9
+_ENDS_OF_PROOF = (StopReason.PROVEN, StopReason.GAP_REACHED)
 _LIMIT_OF = {
     Goal.TTFT: "ttft_s",
     Goal.TPOT: "tpot_s",
     Goal.QUALITY_LOSS: "loss_nats",
     Goal.PRICE: "price_usd_per_hour",
+    Goal.COST: "price_usd_per_hour",
     Goal.GPUS: "gpus",
     Goal.STAGES: "stages",
 }
@@ -85,8 +87,8 @@ def solve(
     tie = _break_tie(search, result)
     best = tie or result
     remedies: tuple[Remedy, ...] = ()
-    if result.incumbent is None and result.stop is StopReason.PROVEN:
-        remedies = find_remedies(problem, limits, stop)
+    if result.is_infeasible:
+        remedies = find_remedies(problem, limits, search.deadline, stop.seed, cancelled)
     report = _report(result, best, Target(objective=objective))
     return replace(
         report,
@@ -100,9 +102,12 @@ def solve(
 def _break_tie(search: Search, result: SearchResult) -> SearchResult | None:
     """Least latency among the plans that reach the goal, where many do."""
     goal = search.objective.goal
-    if not goal.ties_massively or result.incumbent is None:
+    if result.incumbent is None:
         return None
     value = result.incumbent.value
+    is_free = goal is Goal.COST and value <= 0  # any plan on GPUs without a price costs the same
+    if not (goal.ties_massively or is_free):
+        return None
     whole = goal in (Goal.GPUS, Goal.STAGES)
     limit = round(value) if whole else value + _SECONDARY_SLACK * max(value, 1e-3)
     name = _LIMIT_OF[goal]
@@ -133,11 +138,12 @@ def _report(result: SearchResult, best: SearchResult, target: Target) -> SolveRe
     milps, bounds = result.num_milps, result.num_bounds
     if best is not result:
         milps, bounds = milps + best.num_milps, bounds + best.num_bounds
+    public_bound = target.public(bound)
     report = SolveReport(
-        status=Status.UNKNOWN,
+        status=Status.INFEASIBLE if result.is_infeasible else Status.UNKNOWN,
         stop_reason=result.stop,
         objective=None,
-        bound=target.public(bound) if 0 < bound < inf else None,
+        bound=public_bound if abs(public_bound) < inf else None,
         gap=None,
         plan=None,
         evaluation=None,
@@ -146,20 +152,19 @@ def _report(result: SearchResult, best: SearchResult, target: Target) -> SolveRe
         num_milps=milps,
     )
     if found is None:
-        proven = result.stop is StopReason.PROVEN
-        return replace(report, status=Status.INFEASIBLE if proven else Status.UNKNOWN)
+        return report
     objective = score(found.evaluation, target.objective)
-    reached = bound >= target.of(found.evaluation)
-    public_bound = objective if reached else target.public(bound)
-    gap = relative_gap(objective, public_bound)
+    report = replace(report, objective=objective, plan=found.plan, evaluation=found.evaluation)
+    if bound >= target.of(found.evaluation):
+        report = replace(report, bound=objective)
+    if report.bound is None:
+        return replace(report, status=Status.FEASIBLE)
+    gap = relative_gap(objective, report.bound)
     proven = gap <= OPTIMAL_GAP
+    ended_early = best is not result and best.stop not in _ENDS_OF_PROOF
     return replace(
         report,
         status=Status.OPTIMAL if proven else Status.FEASIBLE,
-        stop_reason=StopReason.PROVEN if proven else result.stop,
-        objective=objective,
-        bound=public_bound,
+        stop_reason=best.stop if ended_early else StopReason.PROVEN if proven else result.stop,
         gap=gap,
-        plan=found.plan,
-        evaluation=found.evaluation,
     )

@@ -15,6 +15,7 @@ from solver.formulation import Formulation, Quantity
 from solver.instance import Instance
 from solver.linear import Expression, combine
 from solver.objective import Goal, Objective
+from solver.quick import QuickBounds
 from solver.result import Evaluation
 
 __all__ = ["LinearGoal", "Target"]
@@ -30,6 +31,7 @@ _QUANTITIES = {
 }
 _QUALITY_TOLERANCE_NATS = 1e-6
 _WHOLE = (Goal.GPUS, Goal.STAGES)
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,22 @@ class Target:
         """Round up a bound on a whole number."""
         whole = self.objective.goal in _WHOLE
         return float(ceil(bound - 1e-6)) if whole and abs(bound) < inf else bound
+
+    def quick(self, instance: Instance, bounds: QuickBounds) -> float:
+        """A lower bound in closed form; 0 for goals that have none."""
+        goal, latency = self.objective.goal, bounds.latency_s
+        if goal is Goal.THROUGHPUT:
+            return latency / _output_tokens(instance)
+        if goal is Goal.COST:
+            return latency * instance.price_low * MILLION / HOUR / _output_tokens(instance)
+        known = {
+            Goal.LATENCY: latency,
+            Goal.LATENCY_AND_QUALITY: latency,
+            Goal.TTFT: bounds.ttft_s,
+            Goal.TPOT: bounds.tpot_s,
+            Goal.PRICE: instance.price_low,
+        }
+        return known.get(goal, 0.0) * (1 - _ROUNDING)
 
     def linear(self, form: Formulation, latency_low_s: float) -> LinearGoal:
         """

@@ -320,7 +320,9 @@ def test_the_weakest_source_of_a_call_is_reported():
     tables = tables_of(*rows("decode", GRID))
     found = seconds("decode", "T4", "w4a16", batch=[1, 2, 500], tokens=100, tables=tables)
     assert found.seconds[:2] == pytest.approx([1e-3, 1e-3 * 2**0.5])
+    assert found.sources.tolist() == [Source.MEASURED, Source.INTERPOLATED, Source.ANALYTIC]
     assert found.source is Source.ANALYTIC
+    assert found.num_own == 2
 
 
 def test_a_row_that_is_no_measurement_says_so():
@@ -380,6 +382,7 @@ def test_published_layers_ship_as_measurements():
     )
     assert found.seconds == pytest.approx([0.556, 1.112, 2.238])
     assert found.source is Source.MEASURED
+    assert found.num_own == 0
 
 
 # Embedding and head.

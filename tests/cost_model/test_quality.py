@@ -9,7 +9,7 @@ from cost_model.quality import layer_loss_nats, layer_shares, quality_source
 from profiles.errors import InputError
 from profiles.formats import find_format, load_formats
 from profiles.models import find_model, load_models
-from profiles.quality import anchor_for, best_anchor
+from profiles.quality import anchor_for, best_anchor, given_anchor
 
 
 @pytest.mark.parametrize("name", load_models())
@@ -60,6 +60,61 @@ def test_eight_bit_activations_lose_what_was_measured_or_three_hundredths():
     loss = layer_loss_nats(measured, w8a8, best_anchor(measured)).sum()
     assert loss == pytest.approx(0.0117)  # ln(3.359 / 3.320)
     assert layer_loss_nats(unknown, w8a8, best_anchor(unknown)).sum() == pytest.approx(0.03)
+
+
+def test_eight_bit_activations_are_not_assumed_to_lose_more_than_four_bits():
+    """OPT-30b loses 0.0037 nats at 4 bits and nothing is published at W8A8: 0.0037, not 0.03."""
+    model = find_model("opt-30b")
+    loss = layer_loss_nats(model, [find_format("w8a8")], best_anchor(model)).sum()
+    assert loss == pytest.approx(0.0037)
+    source = quality_source(best_anchor(model))
+    assert source.anchor.endswith("; W8A8 assumed: no more than 4 bits, 0.0037 nats")
+    assert source.text.startswith("analytic: 0.0037 nats at uniform 4 bits for opt-30b (GPTQ")
+
+
+def test_eight_bit_activations_are_compared_with_groups_of_128():
+    """0.02 nats at 4 bits per channel are 0.02 x 0.0101 / 0.0197 in groups."""
+    per_channel = replace(anchor_for("opt-30b"), group_size=None, nats_at_4_bits=0.02)
+    assert per_channel.w8a8 == pytest.approx(0.02 * 0.0101 / 0.0197)
+
+
+def test_the_usual_assumption_on_eight_bit_activations_names_its_source():
+    anchor = quality_source(best_anchor(find_model("qwen2.5-72b"))).anchor
+    assert "W8A8 assumed: as on Qwen3 base models (arXiv 2505.02214), 0.03 nats" in anchor
+
+
+@pytest.mark.parametrize("name", load_models())
+def test_fewer_bits_never_lose_less_in_any_shipped_model(name):
+    """0 at 16 bits, no less with each step down; W8A8 no more than 4 bits unless published."""
+    model, anchor = find_model(name), best_anchor(find_model(name))
+    by_bits = sorted(
+        (each for each in load_formats().values() if each.act_bits == 16),
+        key=lambda each: -each.weight_bits,
+    )
+    loss = layer_loss_nats(model, by_bits, anchor)
+    assert by_bits[0].weight_bits == 16
+    assert (loss[:, 0] == 0).all()
+    assert (np.diff(loss, axis=1) >= 0).all()
+    w8a8, w4a16 = layer_loss_nats(model, [find_format("w8a8"), find_format("w4a16")], anchor).T
+    assert anchor.nats_w8a8 is not None or (w8a8 <= w4a16).all()
+
+
+def test_a_given_loss_says_so_and_keeps_nothing_of_the_published_one():
+    source = quality_source(given_anchor(find_model("opt-30b"), 0.01))
+    assert source.text == (
+        "given: 0.01 nats at uniform 4 bits, given in the request; "
+        "W8A8 assumed: no more than 4 bits, 0.01 nats"
+    )
+    assert source.perplexity_16 == 9.56
+
+
+def test_a_given_loss_goes_with_the_published_one_at_eight_bits():
+    anchor = given_anchor(find_model("llama-2-70b"), 0.001)
+    assert anchor.w8a8 == 0.0117
+    assert quality_source(anchor).anchor == (
+        "0.001 nats at uniform 4 bits, given in the request; "
+        "W8A8: 0.0117 nats as published for llama-2-70b"
+    )
 
 
 def test_llm_int8_loses_nothing():

@@ -77,6 +77,18 @@ LLAMA = {
     "vocab_size": 32000,
 }
 
+STARCODER = {
+    "model_type": "gpt_bigcode",
+    "activation_function": "gelu",
+    "multi_query": True,
+    "n_embd": 6144,
+    "n_head": 48,
+    "n_inner": 24576,
+    "n_layer": 40,
+    "n_positions": 8192,
+    "vocab_size": 49152,
+}
+
 
 def read(name: str) -> Model:
     return model_from_config(json.loads((CONFIGS / f"{name}.json").read_text()), name)
@@ -203,6 +215,83 @@ def test_opt_has_two_positions_more_than_it_says():
     assert read("opt-125m").learned_positions == 2050
 
 
+def test_starcoder_has_one_head_of_keys_and_values_and_no_gate():
+    """40 layers of 379 128 064 weights, (49 152 + 8 192) x 6 144 embedded, 12 288 in the norm."""
+    model = model_from_config(STARCODER, "starcoder")
+    (kind,) = model.kinds
+    assert (kind.kv_heads, kind.gated, kind.ffn) == (1, False, 24576)
+    assert model.num_parameters == 15_517_456_384
+    assert (model.max_positions, model.learned_positions) == (8192, 8192)
+    assert model.notes == ()
+
+
+def test_starcoder_without_multi_query_has_as_many_heads_as_queries():
+    model = model_from_config(STARCODER | {"multi_query": False}, "m")
+    assert model.kinds[0].kv_heads == 48
+
+
+def test_the_activation_of_gpt_2s_kin_goes_without_a_gate():
+    """EXAONE gates its silu; GPT-J's gelu_new, and any gelu under this name, has no gate."""
+    new = {"model_type": "new", "architectures": ["NewForCausalLM"]}
+    for activation, gated in (("silu", True), ("gelu_new", False), ("gelu_pytorch_tanh", False)):
+        config = LLAMA | new | {"activation_function": activation}
+        assert model_from_config(config, "m").kinds[0].gated is gated
+
+
+POSITIONS = {
+    "opt-": 2048,
+    "bloom-": 2048,
+    "llama-1-": 2048,
+    "llama-2-": 4096,
+    "llama-3.1-": 131072,
+    "mistral-": 32768,
+    "mixtral-": 32768,
+    "qwen2.5-": 32768,
+    "qwen3-": 40960,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_catalogue_knows_how_many_positions_a_model_has(name):
+    (positions,) = (each for prefix, each in POSITIONS.items() if name.startswith(prefix))
+    assert find_model(name).max_positions == positions
+    assert find_model(name).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "positions"),
+    [("bloom-560m", 2048), ("gpt2", 1024), ("opt-125m", 2048), ("falcon-7b", None)],
+)
+def test_positions_stand_under_several_names_or_nowhere(name, positions):
+    assert read(name).max_positions == positions
+
+
+@pytest.mark.parametrize(
+    ("quantization", "how"),
+    [
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, "awq, 4 bits"),
+        ({"quant_method": "awq", "w_bit": 4}, "awq, 4 bits"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes, 8 bits"),
+        ({"quant_method": "fp8"}, "fp8"),
+        ({}, "method not named"),
+    ],
+)
+def test_a_quantised_checkpoint_is_noted(quantization, how):
+    model = model_from_config(LLAMA | {"quantization_config": quantization}, "m")
+    (note,) = model.notes
+    assert note == (
+        f"The weights in this checkpoint are already quantised ({how}); "
+        "hetplan plans formats from 16 bits."
+    )
+    assert model.kinds == model_from_config(LLAMA, "m").kinds
+
+
+def test_a_quantised_checkpoint_is_noted_beside_a_text_config():
+    config = {"text_config": LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 8}}
+    (note,) = model_from_config(config, "m").notes
+    assert "gptq, 8 bits" in note
+
+
 def test_heads_without_kv_heads_are_not_grouped():
     assert model_from_config(LLAMA, "m").kinds[0].kv_heads == 32
 
@@ -216,16 +305,28 @@ def test_an_unknown_causal_model_is_read_as_llama_like_and_says_so():
     model = model_from_config(config, "m")
     assert model.kinds == model_from_config(LLAMA, "m").kinds
     assert model.source.endswith("read as a Llama-like decoder")
+    (note,) = model.notes
+    assert note == (
+        "model_type 'new' is not known by name: m is read as a Llama-like decoder of 6.61 billion "
+        "parameters; check that number."
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model_type": None}, "`model_type` is missing"),
-        ({"model_type": "bert"}, "not a known decoder"),
+        ({"model_type": "clvp"}, "not a known decoder"),
         ({"model_type": "deepseek_v3"}, "MLA"),
         ({"kv_lora_rank": 512}, "MLA"),
         ({"mamba_d_state": 16}, "state-space"),
+        ({"state_size": 128}, "state-space"),
+        ({"ssm_cfg": {}}, "state-space"),
+        ({"block_configs": []}, "different shapes"),
+        ({"text_config": LLAMA, "model_type": "mllama"}, "cross-attention"),
+        ({"quantization_config": 4}, "must be an object"),
+        ({"quantization_config": {"bits": "four"}}, "must be a whole number"),
+        ({"max_position_embeddings": 0}, "must lie between 1"),
         (
             {"model_type": "new", "architectures": ["NewForCausalLM"], "moe_num_experts": 8},
             "experts under this name are not known",
@@ -256,6 +357,28 @@ def test_a_config_that_makes_no_sense_is_refused(change, message):
     assert caught.value.pointer.startswith("/model/config")
 
 
+@pytest.mark.parametrize(
+    ("model_type", "why"),
+    [
+        ("mamba", "has state-space layers"),
+        ("mamba2", "has state-space layers"),
+        ("falcon_mamba", "has state-space layers"),
+        ("rwkv", "has recurrent layers"),
+        ("recurrent_gemma", "has recurrent layers"),
+        ("jamba", "has hybrid layers"),
+        ("t5", "is an encoder-decoder, not a decoder"),
+        ("bart", "is an encoder-decoder, not a decoder"),
+        ("bert", "is an encoder, not a decoder"),
+    ],
+)
+def test_what_is_no_plain_decoder_is_refused_by_name(model_type, why):
+    """Even when all figures of a decoder are there and the architecture says causal."""
+    config = LLAMA | {"model_type": model_type, "architectures": ["AnyForCausalLM"]}
+    with pytest.raises(InputError, match=f"'{model_type}' {why}: not modelled") as caught:
+        model_from_config(config, "m", "/model/config")
+    assert caught.value.pointer == "/model/config/model_type"
+
+
 def test_a_config_must_be_an_object():
     with pytest.raises(InputError, match="must be a JSON object, not list"):
         model_from_config([], "m")  # type: ignore[arg-type]
@@ -276,6 +399,7 @@ FIELDS = sorted(
     | {"mlp_only_layers", "text_config", "tie_word_embeddings", "architectures", "moe_layer_freq"}
     | {"first_k_dense_replace", "n_shared_experts", "max_window_layers", "attention_bias"}
     | {"max_position_embeddings", "n_layer", "n_head", "n_embd", "sliding_window_pattern"}
+    | {"quantization_config", "bits", "multi_query", "activation_function", "n_ctx"}
 )
 CELLS = st.one_of(
     st.none(),

@@ -55,11 +55,16 @@ def _devices(rng, num_nodes, num_gpus):
                 node=int(rng.integers(num_nodes)),
                 count=count,
                 memory_bytes=float(rng.uniform(12, 40)),
-                price_usd_per_hour=float(np.round(rng.uniform(0.5, 4), 2)),
+                price_usd_per_hour=_price(rng),
                 min_used=int(rng.random() < 0.15),
             )
         )
     return devices
+
+
+def _price(rng):
+    """Round, odd, or nothing at all."""
+    return float(rng.choice([np.round(rng.uniform(0.5, 4), 2), rng.integers(1, 9) / 7, 0.0]))
 
 
 def _batches(rng, batch, sizes):

@@ -85,3 +85,11 @@ def test_bad_devices_are_refused(field):
 def test_bad_settings_are_refused(make):
     with pytest.raises(InputError):
         make()
+
+
+def test_arrays_of_the_caller_stay_theirs():
+    """The problem keeps copies: what is changed outside does not change it."""
+    times = np.ones((2, 2, 1, 1))
+    problem = replace(pipeline(), prefill_s=times)
+    times[:] = 7
+    assert problem.prefill_s.max() == 1

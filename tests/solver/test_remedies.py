@@ -20,7 +20,7 @@ def infeasible(problem, **limits):
 def test_memory_that_is_missing_is_counted():
     """Four layers of 5 bytes at the fewest bits on GPUs of 7 bytes: one each fits, two do not."""
     remedies = infeasible(pipeline(memory=7.0))
-    assert remedies["memory"].needed - remedies["memory"].asked == pytest.approx(20 - 14)
+    assert remedies["memory"].needed - remedies["memory"].asked == pytest.approx(20 - 14, rel=1e-3)
     assert "gpu0" in remedies["memory"].text
 
 
@@ -69,3 +69,22 @@ def test_a_layer_without_any_format_is_named():
     allowed[2] = False
     remedies = infeasible(replace(problem, layer_formats=allowed))
     assert "Layer 2" in remedies["formats"].text
+
+
+def test_what_is_shown_can_be_kept():
+    """Shown figures are rounded up: asking for them gives a plan."""
+    problem = pipeline(speeds=(3.0,), output_tokens=5)
+    remedies = infeasible(problem, tpot_s=0.01)
+    # four layers at 1 / 6 s, a tenth of that in decode: 66.666... ms
+    assert "TPOT 66.67 ms is possible" in remedies["tpot_s"].text
+    assert solve(problem, limits=Limits(tpot_s=66.67e-3), stop=EXACT).plan is not None
+
+
+def test_stages_that_are_possible_are_named():
+    assert infeasible(pipeline(num_layers=2), min_stages=4)["min_stages"].needed == 2
+
+
+def test_no_time_for_a_diagnosis_accuses_nobody(monkeypatch):
+    monkeypatch.setattr("solver.remedies._LEAST_S", 0.0)
+    monkeypatch.setattr("solver.remedies._MOST_S", 0.0)
+    assert infeasible(pipeline(), ttft_s=1.0) == {}

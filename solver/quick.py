@@ -1,0 +1,58 @@
+"""
+Bounds in closed form, for ordering subproblems before any linear program is solved.
+
+Every layer runs at the fastest place and format there is: with S = sum of the least layer times and
+at most J stages, the slowest stage takes at least S / J, so
+
+    T_p >= S_p (1 + (m_p - 1) / J),   tau >= S_d max(1, m_d / J),
+    T   >= T_p + S_d (1 + (m_d - 1) / J) + (n - 2) tau.
+"""
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from solver.instance import Instance
+from solver.objective import Limits
+from solver.problem import FloatArray
+
+__all__ = ["QuickBounds", "quick_bounds"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuickBounds:
+    """No plan of the subproblem has a lower TTFT, TPOT or latency, in seconds."""
+
+    ttft_s: float
+    tpot_s: float
+    latency_s: float
+
+
+def quick_bounds(instance: Instance, limits: Limits) -> QuickBounds:
+    """
+    Bound one subproblem.
+
+    Parameters
+    ----------
+    instance, limits
+        The subproblem; limits on GPUs and stages bound the number of stages.
+    """
+    p = instance.problem
+    most = min(p.num_gpus, p.num_layers, limits.stages or inf, limits.gpus or inf)
+    prefill = _least_sum(p.prefill_s[..., instance.prefill], instance)
+    ttft = prefill * (1 + (instance.num_prefill - 1) / most)
+    tpot = rest = 0.0
+    if p.output_tokens > 1:
+        decode = _least_sum(p.decode_s[..., instance.decode], instance)
+        tpot = decode * max(1.0, instance.num_decode / most)
+        rest = decode * (1 + (instance.num_decode - 1) / most) + (p.output_tokens - 2) * tpot
+    waves = p.waves(instance.batch.size)
+    return QuickBounds(ttft_s=ttft, tpot_s=tpot, latency_s=(ttft + rest) * waves)
+
+
+def _least_sum(layer_s: FloatArray, instance: Instance) -> float:
+    """``layer_s`` has shape (G, F, K)."""
+    p = instance.problem
+    least = np.where(p.group_formats[:, :, None], layer_s, np.inf).min(axis=(0, 1))
+    return float(least[p.layer_kinds].sum())

@@ -1,0 +1,53 @@
+"""Bounds that order the search: pooled slots, the merged form, closed forms."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from solver import Limits, Objective, StopRule, solve
+from solver.backends.highs import HighsBackend
+from solver.formulation import formulate
+from solver.instance import Instance
+from solver.linear import BackendStop, Effort
+from solver.quick import quick_bounds
+from solver.target import Target
+from tests.solver.random_problems import random_problem
+
+EFFORT = Effort(gap=0.0, time_s=60.0, seed=0)
+
+
+def relaxed(instance, **form) -> float:
+    built = formulate(instance, Limits(), **form)
+    goal = Target(objective=Objective()).linear(built, 0.0)
+    result = HighsBackend().relax(built.model(goal.expression), EFFORT)
+    return np.inf if result.stop is BackendStop.INFEASIBLE else goal.value(result.bound)
+
+
+def instances(seed):
+    problem = random_problem(seed, tensor_parallel=seed % 2 == 0)
+    batch = problem.batches[0]
+    return [
+        Instance(problem=problem, batch=batch, prefill=p, decode=d)
+        for p in batch.prefill
+        for d in batch.decode
+    ]
+
+
+@pytest.mark.parametrize("seed", range(500, 530))
+def test_pooled_slots_have_the_relaxation_of_single_ones(seed):
+    for instance in instances(seed):
+        single, pooled = relaxed(instance), relaxed(instance, pooled=True)
+        assert pooled == pytest.approx(single, rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(500, 530))
+def test_every_relaxation_is_below_the_optimum(seed):
+    problem = random_problem(seed, tensor_parallel=seed % 2 == 0)
+    for instance in instances(seed):
+        pair = replace(instance.batch, prefill=(instance.prefill,), decode=(instance.decode,))
+        report = solve(replace(problem, batches=(pair,)), stop=StopRule(gap=0.0))
+        best = np.inf if report.plan is None else report.objective * (1 + 1e-9)
+        assert relaxed(instance) <= best
+        assert relaxed(instance, merged=True, pooled=True) <= best
+        assert quick_bounds(instance, Limits()).latency_s <= best
