@@ -3,29 +3,32 @@
 import hashlib
 from dataclasses import fields
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
 import numpy as np
 
 from api import answer_parts as parts
+from api.limit_words import remedy_report, violation_report
 from api.plans import spec_from_plan
 from api.prepared import Prepared
 from api.schemas import answer as out
-from solver import Evaluation, Plan, SolveReport, Violation, relative_gap, score
+from api.version import hetplan_version
+from solver import Evaluation, Plan, SolveReport, StopReason, Violation, relative_gap, score
 from solver.result import OPTIMAL_GAP
 
-__all__ = ["evaluation_answer", "hetplan_version", "plan_answer", "problem_hash", "versions"]
+__all__ = ["evaluation_answer", "plan_answer", "problem_hash", "versions"]
 
 
-@cache
-def hetplan_version() -> str:
-    """Version of the installed package."""
-    try:
-        return version("hetplan")
-    except PackageNotFoundError:
-        return "0+unknown"
+_EARLY = "The search ended before its gap was reached; another run may end with another plan."
+_WARNINGS = {
+    StopReason.TIME_LIMIT: _EARLY,
+    StopReason.CANCELLED: _EARLY,
+    StopReason.MEMORY: _EARLY,
+    StopReason.NUMERICS: "The search ended where no further step of the solver could be trusted; "
+    "plan and bound are checked, but the gap is larger than asked for.",
+}
 
 
 @cache
@@ -60,7 +63,7 @@ def plan_answer(prepared: Prepared, report: SolveReport) -> out.PlanAnswer:
         solver=_solver(prepared, report),
         warnings=_warnings(prepared, report),
         secondary_gap=report.secondary_gap,
-        remedies=[parts.remedy_report(remedy) for remedy in report.remedies],
+        remedies=[remedy_report(prepared, remedy) for remedy in report.remedies],
         comparison=parts.comparison(prepared, report.objective, report.even_split),
     )
 
@@ -86,7 +89,7 @@ def evaluation_answer(
         solver=None if report is None else _solver(prepared, report),
         warnings=_warnings(prepared, report),
         feasible=not broken,
-        violations=[parts.violation_report(violation) for violation in broken],
+        violations=[violation_report(prepared, violation) for violation in broken],
         best=None if report is None else _best(prepared, report),
     )
 
@@ -147,8 +150,6 @@ def _best(prepared: Prepared, report: SolveReport) -> out.BestKnown:
 
 def _warnings(prepared: Prepared, report: SolveReport | None) -> list[str]:
     warnings = list(prepared.background.warnings)
-    if report is not None and report.stop_reason.value in ("time_limit", "cancelled", "memory"):
-        warnings.append(
-            "The search ended before its gap was reached; another run may end with another plan."
-        )
+    if report is not None and report.stop_reason in _WARNINGS:
+        warnings.append(_WARNINGS[report.stop_reason])
     return warnings

@@ -1,45 +1,35 @@
 """Pieces of an answer: base units to the field's, indices to names."""
 
 from collections import Counter
-from math import expm1
 
+from api.limit_words import Field, field_of, increase_percent
 from api.plans import spec_from_plan
 from api.prepared import Prepared
 from api.schemas import answer as out
 from profiles.units import GIB, MS
-from solver import Evaluation, Memory, Plan, Remedy, StageReport, Violation, score
+from solver import Evaluation, Memory, Plan, StageReport, score
 from solver.check import TOLERANCE
 
 __all__ = [
     "comparison",
     "limit_reports",
     "metrics",
-    "remedy_report",
     "sources",
     "stage_reports",
     "summary",
     "unused_gpus",
-    "violation_report",
 ]
 
-PERCENT = 100.0
-_UNITS = {
-    "memory": ("memory", "GiB", GIB),
-    "ttft_s": ("ttft_ms", "ms", MS),
-    "tpot_s": ("tpot_ms", "ms", MS),
-    "latency_s": ("latency_s", "s", 1.0),
-    "loss_nats": ("quality_loss_nats", "nats", 1.0),
-    "price_usd_per_hour": ("usd_per_hour", "USD/h", 1.0),
-    "gpus": ("gpus", "GPUs", 1.0),
-    "stages": ("stages", "stages", 1.0),
-    "min_stages": ("min_stages", "stages", 1.0),
-    "min_used": ("min_used", "GPUs", 1.0),
-}
-"""By limit of the solver: name outside, unit outside, and that unit in base units."""
-
-
-def _outside(limit: str) -> tuple[str, str, float]:
-    return _UNITS.get(limit, (limit, "", 1.0))
+_LIMITS = (
+    "ttft_s",
+    "tpot_s",
+    "latency_s",
+    "loss_nats",
+    "price_usd_per_hour",
+    "gpus",
+    "stages",
+    "min_stages",
+)
 
 
 def summary(prepared: Prepared) -> out.RequestSummary:
@@ -69,7 +59,7 @@ def metrics(prepared: Prepared, evaluation: Evaluation) -> out.Metrics:
         usd_per_million_tokens=evaluation.cost_usd_per_million_tokens if priced else None,
         quality_loss_nats=evaluation.loss_nats,
         perplexity=evaluation.perplexity,
-        perplexity_increase_percent=expm1(evaluation.loss_nats) * PERCENT,
+        perplexity_increase_percent=increase_percent(evaluation.loss_nats),
         gpus=evaluation.gpus,
         stages=len(evaluation.stages),
     )
@@ -128,11 +118,11 @@ def limit_reports(prepared: Prepared, evaluation: Evaluation | None) -> list[out
     """Every limit in force, with the plan's value and slack."""
     limits = prepared.limits
     values = _limited_values(evaluation)
-    asked = {name: getattr(limits, name) for name in _UNITS if hasattr(limits, name)}
+    asked = {name: getattr(limits, name) for name in _LIMITS}
     if limits.min_stages <= 1:
         del asked["min_stages"]
     return [
-        _limit_report(name, allowed, values.get(name), _basis(prepared, name))
+        _limit_report(prepared, name, allowed, values.get(name))
         for name, allowed in asked.items()
         if allowed is not None
     ]
@@ -153,21 +143,25 @@ def _limited_values(evaluation: Evaluation | None) -> dict[str, float]:
     }
 
 
-def _limit_report(limit: str, allowed: float, value: float | None, basis: str) -> out.LimitReport:
-    name, unit, factor = _outside(limit)
-    slack = (
-        None if value is None else (value - allowed if limit == "min_stages" else allowed - value)
-    )
-    if slack is not None and abs(slack) <= TOLERANCE * max(abs(allowed), 1e-3):
-        slack = 0.0  # what the judge lets pass
+def _limit_report(
+    prepared: Prepared, limit: str, allowed: float, value: float | None
+) -> out.LimitReport:
+    field = field_of(prepared, limit, allowed, 0.0 if value is None else value)
     return out.LimitReport(
-        limit=name,
-        unit=unit,
-        allowed=allowed / factor,
-        value=None if value is None else value / factor,
-        slack=None if slack is None else slack / factor,
-        basis=basis,
+        limit=field.name,
+        unit=field.unit,
+        allowed=field.shown(allowed),
+        value=None if value is None else field.shown(value),
+        slack=None if value is None else _slack(field, limit, allowed, value),
+        basis=_basis(prepared, limit),
     )
+
+
+def _slack(field: Field, limit: str, allowed: float, value: float) -> float:
+    if abs(allowed - value) <= TOLERANCE * max(abs(allowed), 1e-3):
+        return 0.0  # what the judge lets pass
+    slack = field.slack(allowed, value)
+    return -slack if limit == "min_stages" else slack
 
 
 def unused_gpus(prepared: Prepared, evaluation: Evaluation | None) -> list[out.UnusedGpus]:
@@ -198,6 +192,7 @@ def sources(prepared: Prepared) -> out.Sources:
     background = prepared.background
     return out.Sources(
         times=background.source,
+        times_by_source=dict(background.times_by_source),
         quality=background.quality_source,
         kernels=[
             out.KernelReport(
@@ -214,30 +209,6 @@ def sources(prepared: Prepared) -> out.Sources:
             out.PriceReport(what=use.what, usd_per_hour=use.usd_per_hour, basis=use.basis)
             for use in background.prices
         ],
-    )
-
-
-def remedy_report(remedy: Remedy) -> out.RemedyReport:
-    """What would help, in the field's units."""
-    name, unit, factor = _outside(remedy.limit)
-    return out.RemedyReport(
-        limit=name,
-        unit=unit,
-        asked=remedy.asked / factor,
-        needed=remedy.needed / factor,
-        text=remedy.text,
-    )
-
-
-def violation_report(violation: Violation) -> out.ViolationReport:
-    """What a plan breaks, in the field's units."""
-    name, unit, factor = _outside(violation.limit)
-    return out.ViolationReport(
-        limit=name,
-        unit=unit,
-        allowed=violation.allowed / factor,
-        value=violation.value / factor,
-        text=violation.text,
     )
 
 

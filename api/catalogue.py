@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from api.example_files import example_names, example_summary
 from api.schemas.catalogue import ExampleEntry, GpuEntry, GpuFormat, ModelEntry
 from profiles.formats import load_formats
-from profiles.gpus import Gpu, load_gpus
+from profiles.gpus import Gpu, find_gpu, load_gpus
 from profiles.kernels import default_kernel, engines, formats_of
-from profiles.models import Model, load_models
+from profiles.models import Model, find_model, load_models
 from profiles.prices import default_price_usd_per_hour
 from profiles.quality import anchor_for
 from profiles.units import GB, GIB, TERA
 
-__all__ = ["list_examples", "list_gpus", "list_models"]
+__all__ = ["gpu_entry", "list_examples", "list_gpus", "list_models", "model_entry"]
 
 BILLION = 1e9
 KIB = 1024
@@ -22,6 +22,18 @@ BYTES_16_BIT = 2
 def list_gpus() -> list[GpuEntry]:
     """Every GPU, in the order of the catalogue."""
     return [_gpu(gpu) for gpu in load_gpus().values()]
+
+
+def gpu_entry(name: str) -> GpuEntry:
+    """
+    One GPU by name or alias.
+
+    Raises
+    ------
+    InputError
+        When there is none of this name.
+    """
+    return _gpu(find_gpu(name))
 
 
 def _gpu(gpu: Gpu) -> GpuEntry:
@@ -51,6 +63,18 @@ def _formats(gpu: Gpu) -> Iterator[GpuFormat]:
 def list_models() -> list[ModelEntry]:
     """Every model, in the order of the catalogue."""
     return [_model(model) for model in load_models().values()]
+
+
+def model_entry(name: str) -> ModelEntry:
+    """
+    One model by name or alias.
+
+    Raises
+    ------
+    InputError
+        When there is none of this name.
+    """
+    return _model(find_model(name))
 
 
 def _model(model: Model) -> ModelEntry:

@@ -1,34 +1,22 @@
-"""The command line. Exit codes: 0 a plan; 2 bad input; 3 infeasible; 4 a limit without a plan."""
+"""
+The command line. Exit codes: 0 a plan; 2 bad input; 3 infeasible; 4 no plan by a limit or failure.
 
-import json
-from collections.abc import Callable, Sequence
+Commands import what they need when they run: `--help` and the catalogues answer at once.
+"""
+
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-from pydantic import BaseModel
-from rich.table import Table
 
-from api.answer import hetplan_version
-from api.catalogue import list_examples, list_gpus, list_models
-from api.cli_input import Overrides, read_plan, read_request, stop, telling
-from api.example_files import example_path
-from api.json_schemas import SCHEMA_NAMES, json_schema
-from api.listing import examples_table, gpus_table, models_table
-from api.prepared import Prepared
-from api.progress import ProgressLine, run_until_interrupt
-from api.render import make_console, print_plainly, show
-from api.schemas.answer import EvaluationAnswer, PlanAnswer
-from api.service import Hooks, judge, plan
-from solver import Goal
+from api.schemas.names import SCHEMA_NAMES, GoalChoice
+from api.version import hetplan_version
 
 __all__ = ["app", "main"]
 
-OK, INFEASIBLE, NO_PLAN = 0, 3, 4
-_EXIT_CODES = {"optimal": OK, "feasible": OK, "infeasible": INFEASIBLE, "unknown": NO_PLAN}
-Answer = TypeVar("Answer")
-Entry = TypeVar("Entry", bound=BaseModel)
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="hetplan",
@@ -37,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Plan how to serve a large language model on the GPUs you have: the best plan, with proof."
     "\n\nExit codes: 0 a plan; 2 bad input; 3 no plan exists, or the plan judged breaks a limit; "
-    "4 a limit was reached without a plan.",
+    "4 a limit was reached without a plan, or the solver failed.",
 )
 
 
@@ -59,7 +47,8 @@ Gap = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the solver; overrides the request.")]
 GoalOption = Annotated[
-    Goal | None, typer.Option("--objective", help="What to optimise; overrides the request.")
+    GoalChoice | None,
+    typer.Option("--objective", help="What to optimise; overrides the request."),
 ]
 
 
@@ -89,11 +78,10 @@ def plan_command(
     objective: GoalOption = None,
 ) -> None:
     """Find the best plan for a request and prove how good it is."""
+    from api.commands import Overrides, plan_to
+
     overrides = Overrides(time_limit_s=time_limit, gap=gap, seed=seed, goal=objective)
-    prepared = read_request(request, overrides)
-    answer = _search(request, prepared, lambda hooks: plan(prepared, hooks=hooks))
-    _write(answer, output, form)
-    raise typer.Exit(_EXIT_CODES[answer.status])
+    raise typer.Exit(plan_to(request, overrides, output, as_json=form is Format.JSON))
 
 
 @app.command("evaluate")
@@ -114,26 +102,30 @@ def evaluate_command(
     objective: GoalOption = None,
 ) -> None:
     """Judge a plan of yours: is it feasible, what does it give, how far is it from the best."""
+    from api.commands import Overrides, evaluate_to
+
     overrides = Overrides(time_limit_s=time_limit, gap=gap, seed=seed, goal=objective)
-    prepared = read_request(request, overrides)
-    spec = read_plan(plan_file)
-    answer = _search(
-        plan_file, prepared, lambda hooks: judge(prepared, spec, with_solve=solve, hooks=hooks)
-    )
-    _write(answer, output, form)
-    raise typer.Exit(OK if answer.feasible else INFEASIBLE)
+    as_json = form is Format.JSON
+    code = evaluate_to(request, plan_file, overrides, output, with_solve=solve, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command("models")
 def models_command(form: Form = Format.TEXT) -> None:
     """List the models of the catalogue."""
-    _list(list_models(), models_table, form)
+    from api.catalogue import list_models
+    from api.listing import models_table, print_list
+
+    print_list(list_models(), models_table, as_json=form is Format.JSON)
 
 
 @app.command("gpus")
 def gpus_command(form: Form = Format.TEXT) -> None:
     """List the GPUs of the catalogue."""
-    _list(list_gpus(), gpus_table, form)
+    from api.catalogue import list_gpus
+    from api.listing import gpus_table, print_list
+
+    print_list(list_gpus(), gpus_table, as_json=form is Format.JSON)
 
 
 @app.command("examples")
@@ -142,8 +134,13 @@ def examples_command(
     form: Form = Format.TEXT,
 ) -> None:
     """List the example requests, or print one."""
+    from api.catalogue import list_examples
+    from api.example_files import example_path
+    from api.listing import examples_table, print_list
+    from api.telling import telling
+
     if name is None:
-        _list(list_examples(), examples_table, form)
+        print_list(list_examples(), examples_table, as_json=form is Format.JSON)
         return
     with telling("examples"):
         typer.echo(example_path(name).read_text(encoding="utf-8"), nl=False)
@@ -154,6 +151,11 @@ def schema_command(
     name: Annotated[str, typer.Argument(help=f"Which one: {', '.join(SCHEMA_NAMES)}.")],
 ) -> None:
     """Print the JSON Schema of requests or answers."""
+    import json
+
+    from api.json_schemas import json_schema
+    from api.telling import telling
+
     with telling("schema"):
         typer.echo(json.dumps(json_schema(name), indent=2))
 
@@ -168,56 +170,16 @@ def serve_command(
     ] = None,
 ) -> None:
     """Start the HTTP service; HETPLAN_* environment variables set the rest."""
-    from api.main import serve  # the web framework is slow to import
+    from api.main import serve
+    from api.telling import telling
 
     with telling("settings"):
         serve(host=host, port=port)
 
 
-def _search(source: str, prepared: Prepared, work: Callable[[Hooks], Answer]) -> Answer:
-    """Run a search with progress on standard error, ended early by Ctrl-C."""
-    line = ProgressLine(prepared.objective.goal.unit)
-
-    def tell() -> None:
-        line.close()
-        typer.echo("Stopping with the best plan so far; Ctrl-C again to quit at once.", err=True)
-
-    with telling(source):
-        try:
-            return run_until_interrupt(
-                lambda cancelled: work(Hooks(on_progress=line, cancelled=cancelled)), tell
-            )
-        finally:
-            line.close()
-    raise typer.Exit(NO_PLAN)
-
-
-def _write(answer: PlanAnswer | EvaluationAnswer, output: Path | None, form: Format) -> None:
-    if output is None:
-        if form is Format.JSON:
-            typer.echo(answer.model_dump_json(indent=2))
-        else:
-            show(answer, make_console())
-        return
-    try:
-        with output.open("w", encoding="utf-8") as file:
-            if form is Format.JSON or output.suffix == ".json":
-                file.write(answer.model_dump_json(indent=2) + "\n")
-            else:
-                show(answer, make_console(file))
-    except OSError as error:
-        stop(f"{output} cannot be written: {error.strerror}. Choose another --output.")
-
-
-def _list(
-    entries: Sequence[Entry], table: Callable[[Sequence[Entry]], Table], form: Format
-) -> None:
-    if form is Format.JSON:
-        typer.echo(json.dumps([entry.model_dump() for entry in entries], indent=2))
-    else:
-        print_plainly(make_console(), [table(entries)])
-
-
 def main() -> None:
     """Entry point of the program."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -60,6 +60,7 @@ def _background(request: CoefficientsRequest, how: str) -> Background:
         source="as given",
         quality_source="as given in loss_nats",
         quality_limit=how,
+        quality_in_percent=request.limits.perplexity_increase_percent is not None,
         warnings=(warning,) if open_end else (),
     )
 

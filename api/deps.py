@@ -6,10 +6,21 @@ from fastapi import Depends, Request
 
 from api.body import read_body
 from api.pool import WorkPool
+from api.problems import InvalidRequestError, Problem
 from api.settings import Settings
 from api.work import Caps
 
-__all__ = ["Body", "CapsOf", "Pool"]
+__all__ = ["Body", "CapsOf", "Pool", "no_query"]
+
+
+def no_query(request: Request) -> None:
+    """Refuse query parameters: no route has any."""
+    problems = [
+        Problem("", f"Unknown query parameter {name!r}; leave it out.")
+        for name in request.query_params
+    ]
+    if problems:
+        raise InvalidRequestError(problems)
 
 
 def _settings(request: Request) -> Settings:

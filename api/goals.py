@@ -1,15 +1,26 @@
 """Objective, limits and stopping rule: from the field's units to the solver's."""
 
+from collections.abc import Iterator
 from math import log1p
 
+from api.limit_words import increase_percent
 from api.schemas.goal import LimitsSpec, ObjectiveSpec, SolverSpec
 from profiles.units import MS
 from solver import Goal, Limits, Objective, StopRule
 
-__all__ = ["PRICED_GOALS", "limits_of", "objective_of", "quality_limit_of", "stop_of"]
+__all__ = [
+    "PRICED_GOALS",
+    "limits_of",
+    "objective_of",
+    "quality_limit_of",
+    "quality_warnings",
+    "stop_of",
+]
 
 PRICED_GOALS = (Goal.COST, Goal.PRICE)
 PERCENT = 100.0
+MUCH_NATS = log1p(0.05)
+"""A default quality limit beyond this, 5 % of perplexity, is worth a warning."""
 
 
 def objective_of(choice: str | ObjectiveSpec) -> Objective:
@@ -33,6 +44,19 @@ def quality_limit_of(spec: LimitsSpec, default_nats: float | None) -> tuple[floa
     if spec.quality == "none" or default_nats is None:
         return None, "none"
     return default_nats, "uniform 4 bits"
+
+
+def quality_warnings(how: str, loss_nats: float | None) -> Iterator[str]:
+    """What to know about a quality limit that was not asked for."""
+    if how == "none":
+        yield "Quality is not limited: the plan may use the fewest bits wherever that is faster."
+    elif how != "asked" and loss_nats is not None and loss_nats > MUCH_NATS:
+        percent = increase_percent(loss_nats)
+        much = "" if percent is None else f" of {percent:.3g} %"
+        yield (
+            f"The default quality limit (the loss at {how}) allows an increase of perplexity{much};"
+            " set limits.perplexity_increase_percent to allow less."
+        )
 
 
 def limits_of(spec: LimitsSpec, loss_nats: float | None) -> Limits:

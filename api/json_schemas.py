@@ -6,21 +6,21 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
-from api.schemas.plan import PlanSpec
+from api.schemas.names import SCHEMA_NAMES
+from api.schemas.plan import GivenPlan
 from api.schemas.request import REQUEST_ADAPTER, EvaluationRequest
 from profiles.errors import unknown_name
 
-__all__ = ["SCHEMA_NAMES", "json_schema"]
+__all__ = ["json_schema"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "request": REQUEST_ADAPTER,
     "answer": TypeAdapter(PlanAnswer),
-    "plan": TypeAdapter(PlanSpec),
+    "plan": TypeAdapter(GivenPlan),
     "evaluation-request": TypeAdapter(EvaluationRequest),
     "evaluation-answer": TypeAdapter(EvaluationAnswer),
 }
-SCHEMA_NAMES = tuple(_ADAPTERS)
 
 
 @cache
@@ -33,6 +33,6 @@ def json_schema(name: str) -> dict[str, Any]:
     InputError
         When there is none of this name.
     """
-    if name not in _ADAPTERS:
+    if name not in SCHEMA_NAMES:
         raise unknown_name("schema", name, SCHEMA_NAMES)
     return {"$schema": DIALECT, **_ADAPTERS[name].json_schema()}

@@ -1,13 +1,30 @@
 """The catalogues as text tables."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+import typer
+from pydantic import BaseModel
 from rich import box
 from rich.table import Table
 
+from api.console import make_console, print_plainly
 from api.schemas.catalogue import ExampleEntry, GpuEntry, ModelEntry
 
-__all__ = ["examples_table", "gpus_table", "models_table"]
+__all__ = ["examples_table", "gpus_table", "models_table", "print_list"]
+
+Entry = TypeVar("Entry", bound=BaseModel)
+
+
+def print_list(
+    entries: Sequence[Entry], table: Callable[[Sequence[Entry]], Table], *, as_json: bool
+) -> None:
+    """Print a catalogue as a table, or as JSON."""
+    if as_json:
+        typer.echo(json.dumps([entry.model_dump() for entry in entries], indent=2))
+    else:
+        print_plainly(make_console(), [table(entries)])
 
 
 def _table(names: Sequence[str], numbers: Sequence[str] = ()) -> Table:

@@ -4,14 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from api.answer import hetplan_version
+from api.deps import no_query
 from api.openapi import openapi_of
 from api.pool import ProcessPool, WorkPool
 from api.problem_responses import add_handlers
 from api.routes import catalogue, evaluations, health, plans, schemas
 from api.settings import Settings, load_settings
+from api.version import hetplan_version
 
 __all__ = ["create_app", "serve"]
 
@@ -46,7 +47,7 @@ def create_app(settings: Settings | None = None, pool: WorkPool | None = None) -
     app.state.pool = work_pool
     add_handlers(app)
     for room in (plans, evaluations, catalogue, schemas, health):
-        app.include_router(room.router)
+        app.include_router(room.router, dependencies=[Depends(no_query)])
     app.openapi = lambda: openapi_of(app)  # type: ignore[method-assign]
     return app
 

@@ -19,7 +19,8 @@ _BODIES = {"AnyRequest": "request", "EvaluationRequest": "evaluation-request"}
 def json_body(component: str) -> dict[str, Any]:
     """How a route declares the body that it reads itself; see `openapi_of` for the rest."""
     schema = {"$ref": REF + component}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    content = {"application/json": {"schema": schema}, "application/yaml": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def openapi_of(app: FastAPI) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from rich.text import Text
 
 from api.schemas.answer import AnswerBase, StageReportSpec
 from api.schemas.plan import PlanSpec
+from profiles.formats import load_formats
 
 __all__ = ["FormatLabels", "draw_pipeline", "gpu_styles"]
 
 ARROW = " → "
+FULL_BITS = 16
 _STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red")
 
 
@@ -28,22 +30,36 @@ class FormatLabels:
         self._bits = {run.format: run.bits for s in plan.stages for run in s.formats}
 
     def label(self, name: str) -> str:
-        """``4-bit``, or ``w8a8`` where another format has as many bits."""
-        bits = self._bits.get(name)
-        if bits is None or list(self._bits.values()).count(bits) > 1:
+        """``4-bit``, ``8-bit (w8a8)``, or ``w4a16`` where another format has as many bits."""
+        if self._needs_name(name):
             return name
-        return f"{bits:g}-bit"
+        quantised = f" ({name})" if _has_narrow_activations(name) else ""
+        return f"{self._bits[name]:g}-bit{quantised}"
+
+    def _needs_name(self, name: str) -> bool:
+        bits = self._bits.get(name)
+        return bits is None or list(self._bits.values()).count(bits) > 1
 
     def of_stage(self, stage: StageReportSpec) -> str:
         """All formats of a stage, most bits first: ``4-bit``, or ``3×8 + 6×4 bit``."""
         counts = stage.layers_per_format
         by_bits = sorted(counts, key=lambda name: -(self._bits.get(name) or 0))
-        labels = {name: self.label(name) for name in by_bits}
         if len(counts) == 1:
-            return labels[by_bits[0]]
-        unit = " bit" if all(label.endswith("-bit") for label in labels.values()) else ""
-        parts = [f"{counts[name]}×{label.removesuffix('-bit')}" for name, label in labels.items()]
+            return self.label(by_bits[0])
+        named = [self._needs_name(n) or _has_narrow_activations(n) for n in by_bits]
+        unit = "" if any(named) else " bit"
+        labels = [
+            name if is_named else self.label(name).removesuffix("-bit" if unit else "")
+            for name, is_named in zip(by_bits, named, strict=True)
+        ]
+        parts = [f"{counts[name]}×{label}" for name, label in zip(by_bits, labels, strict=True)]
         return " + ".join(parts) + unit
+
+
+def _has_narrow_activations(name: str) -> bool:
+    """Whether a format of the catalogue computes on activations of fewer than 16 bits."""
+    known = load_formats().get(name)
+    return known is not None and known.act_bits < FULL_BITS
 
 
 def draw_pipeline(answer: AnswerBase, labels: FormatLabels, width: int) -> Iterator[Text]:

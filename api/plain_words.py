@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from api.problems import Problem, pointer_to
+from api.schemas.base import NAME, WORD
 
 __all__ = ["in_plain_words", "shown"]
 
@@ -61,8 +62,14 @@ def _problem(detail: ErrorDetails, data: object, roots: object) -> Problem:
     elif kind == "value_error":
         text = f"{_named(location)}{detail['ctx']['error']}."
     else:
-        text = f"{_label(location)} is {shown(found)}; {_demand(detail)}."
+        text = f"{_label(location)} is {shown(found)}; {_demand(detail)}{_hint(location, kind)}."
     return Problem(pointer_to(*location), text)
+
+
+def _hint(location: Location, kind: str) -> str:
+    """Where the value would have belonged."""
+    is_figure = kind == "literal_error" and location[-2:] == ("limits", "quality")
+    return "; for a figure use perplexity_increase_percent or quality_loss_nats" * is_figure
 
 
 def _named(location: Location) -> str:
@@ -98,7 +105,7 @@ def _demand(detail: ErrorDetails) -> str:
     if demand is None:
         return str(detail["msg"])
     text = demand(detail.get("ctx", {}))
-    return text + (" (or an object)" if detail["loc"][-1:] == ("<name>",) else "")
+    return text + _OTHER_FORMS.get(str(detail["loc"][-1]) if detail["loc"] else "", "")
 
 
 def _choice(context: Mapping[str, Any]) -> str:
@@ -113,6 +120,7 @@ def _always(text: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda _: text
 
 
+_OTHER_FORMS = {NAME: " (or an object)", WORD: " (or a list)"}
 _DEMANDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     **dict.fromkeys(
         ("int_type", "int_from_float", "int_parsing"), _always("must be a whole number")

@@ -1,6 +1,7 @@
 """A request made ready: the frozen problem, and what an answer should say about its making."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from solver import Limits, Objective, PipelineProblem, StopRule
 
@@ -62,8 +63,12 @@ class Background:
         GPUs of the cluster that the problem leaves out.
     source, quality_source
         Weakest provenance of the times; where quality figures come from.
+    times_by_source
+        Number of times by provenance; empty in the coefficient form.
     quality_limit
         How the quality limit was set: ``asked``, ``uniform 4 bits`` (the default) or ``none``.
+    quality_in_percent
+        Whether it is shown as an increase of perplexity, not in nats.
     warnings
         What the user should know before trusting the plan.
     """
@@ -79,7 +84,9 @@ class Background:
     idle: tuple[IdleGpus, ...] = ()
     source: str
     quality_source: str
+    times_by_source: Mapping[str, int] = field(default_factory=dict)
     quality_limit: str
+    quality_in_percent: bool = False
     warnings: tuple[str, ...] = ()
 
 

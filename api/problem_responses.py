@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from api.pool import BusyError, WorkerDiedError
 from api.problems import InvalidRequestError
 from api.schemas.problem_details import ProblemDetails, ProblemEntry
+from api.work import FailedError
 from profiles.errors import HetplanError, InputError
 
 __all__ = ["MEDIA_TYPE", "add_handlers", "declared", "problem_response"]
@@ -28,10 +29,11 @@ def problem_response(
     detail: str,
     errors: list[ProblemEntry] | None = None,
     headers: dict[str, str] | None = None,
+    title: str | None = None,
 ) -> JSONResponse:
     """A response of this status with problem details."""
     body = ProblemDetails(
-        title=_TITLES.get(status, HTTPStatus(status).phrase),
+        title=title or _TITLES.get(status, HTTPStatus(status).phrase),
         status=status,
         detail=detail,
         instance=path,
@@ -86,7 +88,8 @@ def _busy(request: Request, error: Exception) -> JSONResponse:
 
 
 def _failed(request: Request, error: Exception) -> JSONResponse:
-    return problem_response(request.url.path, 500, str(error))
+    title = error.failure.title if isinstance(error, FailedError) else None
+    return problem_response(request.url.path, 500, str(error), title=title)
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

@@ -62,4 +62,4 @@ class ProblemList:
     def raise_if_any(self) -> None:
         """Raise `InvalidRequestError` when something was noted."""
         if self._problems:
-            raise InvalidRequestError(self._problems)
+            raise InvalidRequestError(list(dict.fromkeys(self._problems)))

@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Callable
+from math import isfinite
 from threading import Event, Thread
 from typing import TextIO, TypeVar
 
+from api.quantities import with_unit
 from solver import Progress
 
 __all__ = ["ProgressLine", "run_until_interrupt"]
@@ -50,12 +52,17 @@ class ProgressLine:
 
     def text(self, progress: Progress) -> str:
         """One line on a state."""
-        best = "none yet" if progress.incumbent is None else f"{progress.incumbent:.4g}"
+        best = self._value(progress.incumbent, "none yet")
+        bound = self._value(progress.bound, "none yet")
         gap = "" if progress.gap is None else f", gap {progress.gap:.2%}"
         return (
-            f"{progress.elapsed_s:5.0f} s  {progress.phase}: best plan {best}, "
-            f"bound {progress.bound:.4g} {self._unit}{gap}"
+            f"{progress.elapsed_s:5.0f} s  {progress.phase}: best plan {best}, bound {bound}{gap}"
         )
+
+    def _value(self, value: float | None, otherwise: str) -> str:
+        if value is None or not isfinite(value):
+            return otherwise
+        return with_unit(f"{value:.4g}", self._unit)
 
     def close(self) -> None:
         """Take the line away."""

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
 from math import ceil
-from typing import IO
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from api.console import make_console, print_plainly
+from api.headline import headline
 from api.pipeline_art import FormatLabels, draw_pipeline
 from api.render_tables import limit_lines, metric_lines, stage_table
 from api.schemas.answer import (
@@ -18,51 +19,13 @@ from api.schemas.answer import (
     KernelReport,
     PlanAnswer,
     PriceReport,
+    Sources,
 )
 
-__all__ = ["MIN_WIDTH", "make_console", "print_plainly", "show"]
+__all__ = ["make_console", "show"]
 
-MIN_WIDTH, PLAIN_WIDTH, MAX_WIDTH = 80, 100, 120
 WIDE = 96
 COLUMNS = 2
-_ASCII = str.maketrans(
-    {
-        **dict.fromkeys("╭╮╰╯", "+"),
-        **dict.fromkeys("─━–", "-"),
-        "│": "|",
-        "→": ">",
-        "×": "x",
-        "█": "#",
-        "░": ".",
-        "·": "|",
-        "≤": "<=",
-        "≥": ">=",
-        "✔": "ok:",
-        "✘": "no:",
-        "…": "...",
-    }
-)
-_HEADLINES = {
-    "optimal": ("green", "✔ Optimal plan: no plan is better"),
-    "feasible": ("green", "✔ Feasible plan"),
-    "infeasible": ("red", "✘ No plan exists"),
-    "unknown": ("yellow", "? No plan found, and no proof that there is none"),
-}
-_STOPS = {
-    "proven": "proven",
-    "gap_reached": "gap reached",
-    "time_limit": "stopped at the time limit",
-    "cancelled": "cancelled",
-    "memory": "stopped for lack of memory",
-}
-
-
-def make_console(file: IO[str] | None = None) -> Console:
-    """A console of a readable width; plain where the output is not a terminal."""
-    console = Console(file=file, highlight=False)
-    width = console.width if console.is_terminal else PLAIN_WIDTH
-    console.width = min(max(width, MIN_WIDTH), MAX_WIDTH)
-    return console
 
 
 def show(answer: PlanAnswer | EvaluationAnswer, console: Console) -> None:
@@ -70,21 +33,10 @@ def show(answer: PlanAnswer | EvaluationAnswer, console: Console) -> None:
     print_plainly(console, list(_parts(answer, console.width)))
 
 
-def print_plainly(console: Console, parts: Sequence[RenderableType]) -> None:
-    """Print without trailing blanks where no terminal needs them, in ASCII where it must be."""
-    if console.is_terminal and not console.options.ascii_only:
-        console.print(*parts, sep="\n")
-        return
-    with console.capture() as capture:
-        console.print(*parts, sep="\n")
-    text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
-    console.file.write(text.translate(_ASCII) if console.options.ascii_only else text)
-
-
 def _parts(answer: PlanAnswer | EvaluationAnswer, width: int) -> Iterator[RenderableType]:
     yield from _title(answer)
     yield Text("")
-    yield from _headline(answer)
+    yield from headline(answer)
     if isinstance(answer, PlanAnswer):
         yield from _remedies(answer)
     else:
@@ -109,61 +61,10 @@ def _title(answer: AnswerBase) -> Iterator[Text]:
     )
 
 
-def _headline(answer: PlanAnswer | EvaluationAnswer) -> Iterator[Text]:
-    style, words = _HEADLINES[answer.status]
-    within = "proven within"
-    if isinstance(answer, EvaluationAnswer):
-        words = "✔ The plan is feasible" if answer.feasible else "✘ The plan is not feasible"
-        within = "at most"
-        if answer.status == "optimal":
-            words += " and optimal: no plan is better"
-    if answer.status == "feasible" and answer.gap is not None:
-        verb = "from" if within == "at most" else "of"
-        words += f", {within} {_share(answer.gap)} {verb} the best possible"
-    yield Text(words, style=f"bold {style}")
-    for facts, dim in ((_facts(answer), ""), (_others(answer), "dim")):
-        text = " · ".join(facts)
-        if text:
-            yield Text(f"  {text}", style=dim)
-
-
-def _share(gap: float) -> str:
-    return f"{gap:.2%}".replace("%", " %") if gap >= 5e-5 else f"{gap * 100:.1g} %"
-
-
-def _facts(answer: PlanAnswer | EvaluationAnswer) -> Iterator[str]:
-    if answer.objective is not None:
-        yield f"{answer.goal.replace('_', ' ')} {_value(answer.objective, answer.unit)}"
-    if answer.bound is not None and answer.status == "feasible":
-        side = "above" if answer.goal == "throughput" else "below"
-        yield f"no plan is {side} {_value(answer.bound, answer.unit)}"
-    if answer.solver is not None and answer.stop_reason is not None:
-        yield f"{_STOPS[answer.stop_reason]} after {answer.solver.runtime_s:.1f} s"
-
-
-def _others(answer: PlanAnswer | EvaluationAnswer) -> Iterator[str]:
-    if isinstance(answer, PlanAnswer):
-        if answer.comparison is not None:
-            other = answer.comparison
-            yield f"{other.name}: {_value(other.objective, answer.unit)} ({other.ratio:.2f}×)"
-        elif answer.plan is not None:
-            yield "an even split over all GPUs cannot run within the limits"
-    elif answer.best is not None and answer.best.objective is not None:
-        best = answer.best.objective
-        times = f", this one {answer.objective / best:.2f}×" if answer.objective and best else ""
-        yield f"best plan found: {_value(best, answer.unit)}{times}"
-
-
-def _value(value: float, unit: str) -> str:
-    if unit == "s":
-        return f"{value:.3f} s" if value < 1e4 else f"{value:,.0f} s"
-    return f"{value:.4g} {unit}" if abs(value) < 1e4 else f"{value:,.0f} {unit}"
-
-
 def _remedies(answer: PlanAnswer) -> Iterator[RenderableType]:
     if answer.status != "infeasible":
         return
-    if answer.remedies:
+    if len(answer.remedies) > 1 and all(each.others_kept for each in answer.remedies):
         yield Text("  Any one of these would help:")
     yield from (_bullet(remedy.text, "yellow") for remedy in answer.remedies)
 
@@ -240,7 +141,7 @@ def _source_notes(answer: AnswerBase) -> Iterator[tuple[str, str]]:
     sources = answer.sources
     used = {(s.gpu, name) for s in answer.stages for name in s.layers_per_format}
     kernels = [use for use in sources.kernels if (use.gpu, use.format) in used]
-    yield "times", "; ".join((sources.times, *_errors(sources.times, kernels)))
+    yield "times", "; ".join((_times(sources), *_errors(sources.times, kernels)))
     yield "quality", sources.quality
     if kernels:
         yield "kernels", ", ".join(f"{use.gpu} {use.format}: {use.kernel}" for use in kernels)
@@ -248,6 +149,22 @@ def _source_notes(answer: AnswerBase) -> Iterator[tuple[str, str]]:
     prices = [use for use in sources.prices if use.what in places or not places]
     if prices:
         yield "prices", "; ".join(map(_price, prices))
+
+
+def _times(sources: Sources) -> str:
+    """The weakest provenance, or the shares where there are several."""
+    counts = {name: count for name, count in sources.times_by_source.items() if count}
+    total = sum(counts.values())
+    if len(counts) < 2:
+        return sources.times
+    return ", ".join(f"{_percent(count / total)} {name}" for name, count in counts.items())
+
+
+def _percent(share: float) -> str:
+    """Whole percent; never 0 or 100 of what is neither."""
+    if share < 0.01:
+        return "under 1 %"
+    return "over 99 %" if share > 0.99 else f"{share:.0%}".replace("%", " %")
 
 
 def _errors(times: str, kernels: Sequence[KernelReport]) -> Iterator[str]:

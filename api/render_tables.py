@@ -1,14 +1,15 @@
 """The tables of a text answer: stages, metrics, limits."""
 
 from collections.abc import Iterator
-from math import expm1
 
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from api.limit_words import increase_percent
 from api.pipeline_art import FormatLabels, gpu_styles
+from api.quantities import with_unit
 from api.schemas.answer import AnswerBase, LimitReport, MemoryReport, StageReportSpec
 
 __all__ = ["limit_lines", "metric_lines", "stage_table"]
@@ -38,7 +39,7 @@ def stage_table(answer: AnswerBase, labels: FormatLabels, *, is_narrow: bool) ->
             Text(_gpus(stage), style=styles[stage.gpu]),
             *([] if is_narrow else [Text(stage.node)]),
             str(stage.last_layer - stage.first_layer + 1),
-            labels.of_stage(stage).removesuffix(" bit").removesuffix("-bit"),
+            labels.of_stage(stage).removesuffix(" bit").replace("-bit", ""),
             _memory(stage.memory, bar=0 if is_narrow else BAR),
             _busy(stage.prefill_busy),
             _busy(stage.decode_busy),
@@ -73,16 +74,22 @@ def metric_lines(answer: AnswerBase) -> Iterator[tuple[str, str]]:
     yield "TTFT", _duration(m.ttft_ms)
     yield "TPOT", _duration(m.tpot_ms)
     yield "latency", f"{m.latency_s:.3f} s"
-    yield "throughput", f"{m.throughput_tokens_per_s:,.1f} tokens/s"
+    rate = m.throughput_tokens_per_s
+    yield "throughput", "not known" if rate is None else f"{rate:,.1f} tokens/s"
     unknown = "price unknown"
     yield "rent", unknown if m.usd_per_hour is None else f"${m.usd_per_hour:.2f} per hour"
     cost = m.usd_per_million_tokens
     yield "cost", unknown if cost is None else f"${cost:,.2f} per million tokens"
-    increase = f"+{m.perplexity_increase_percent:.2f} %"
+    percent = m.perplexity_increase_percent
+    increase = "beyond any number" if percent is None else f"+{_amount(percent)} %"
     known = m.perplexity is not None
     yield "perplexity", f"{m.perplexity:.3f} ({increase})" if known else increase
     unused = ", ".join(f"{gpus.count}× {gpus.gpu}" for gpus in answer.unused_gpus)
     yield "GPUs", f"{m.gpus} used" + (f", free: {unused}" if unused else ", none free")
+
+
+def _amount(percent: float) -> str:
+    return f"{percent:.2f}" if percent < 1e4 else f"{percent:.4g}"
 
 
 def _duration(milliseconds: float) -> str:
@@ -93,11 +100,12 @@ def limit_lines(answer: AnswerBase) -> Iterator[Text]:
     """A line per limit, with what is left of it."""
     for limit in answer.limits:
         sign = "≥" if limit.limit == "min_stages" else "≤"
-        line = Text(f"{limit.limit} {sign} {_number(limit.allowed)} {limit.unit}")
-        if limit.limit == "quality_loss_nats":
-            line.append(f" (perplexity +{_percent(limit.allowed):.2f} %)")
+        line = Text(f"{limit.limit} {sign} {_with_unit(limit.allowed, limit.unit)}")
+        percent = _percent(limit)
+        if percent is not None:
+            line.append(f" (perplexity +{percent:.4g} %)")
         if limit.basis != "asked":
-            line.append(f", the loss at {limit.basis}")
+            line.append(f" (default: {limit.basis}; set limits.perplexity_increase_percent)")
         yield line.append_text(_slack(limit))
 
 
@@ -110,8 +118,14 @@ def _slack(limit: LimitReport) -> Text:
     return Text(f": {_number(limit.value)}, {left}")
 
 
-def _percent(nats: float) -> float:
-    return expm1(nats) * 100
+def _percent(limit: LimitReport) -> float | None:
+    if limit.limit != "quality_loss_nats" or limit.allowed is None:
+        return None
+    return increase_percent(limit.allowed)
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "beyond any number" if value is None else with_unit(_number(value), unit)
 
 
 def _number(value: float) -> str:

@@ -1,6 +1,6 @@
 """From the data of a request to the problem that the solver gets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -8,10 +8,11 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from api.coefficients import prepare_coefficients
-from api.goals import limits_of, objective_of, quality_limit_of, stop_of
+from api.goals import limits_of, objective_of, quality_limit_of, quality_warnings, stop_of
+from api.names import alias_warnings
 from api.plain_words import in_plain_words
 from api.prepared import Background, IdleGpus, KernelUse, Prepared, PriceUse
-from api.problems import InvalidRequestError, ProblemList
+from api.problems import InvalidRequestError, Problem, ProblemList
 from api.request_checks import (
     MAX_PROBLEM_SIZE,
     check_prices,
@@ -28,13 +29,21 @@ from api.schemas.request import REQUEST_ADAPTER, PlanRequest
 from profiles.cluster import Cluster, EngineSettings, GpuGroup, Workload
 from profiles.errors import HetplanError, InputError, MissingProfileError
 from profiles.formats import find_format
-from profiles.models import Model
+from profiles.gpus import gpu_aliases, load_gpus
+from profiles.models import Model, load_models, model_aliases
 from profiles.tables import CostTable
 from solver import BuiltProblem, Objective, build_problem
 
 __all__ = ["MAX_PROBLEM_SIZE", "check_data", "parse_request", "prepare"]
 
 Parsed = TypeVar("Parsed")
+
+
+_ANSWER_FIELDS = {"problem_hash", "sources"}
+_NOT_A_REQUEST = (
+    "This is an answer, not a request; give the request that it answers. To judge the answer's "
+    "plan: hetplan evaluate REQUEST --plan ANSWER."
+)
 
 
 def check_data(data: object, adapter: TypeAdapter[Parsed], schema: object) -> Parsed:
@@ -61,6 +70,8 @@ def parse_request(data: object) -> PlanRequest | CoefficientsRequest:
     InvalidRequestError
         With every error in plain words.
     """
+    if isinstance(data, dict) and data.keys() >= _ANSWER_FIELDS:
+        raise InvalidRequestError([Problem("", _NOT_A_REQUEST)])
     is_coefficients = isinstance(data, dict) and data.get("kind") == "coefficients"
     schema = CoefficientsRequest if is_coefficients else PlanRequest
     return check_data(data, REQUEST_ADAPTER, schema)
@@ -144,7 +155,7 @@ def _prepare_catalogue(request: PlanRequest, folder: Path | None, max_size: int)
         objective=parts.objective,
         limits=limits_of(request.limits, loss_nats),
         stop=stop_of(request.solver),
-        background=_background(parts, built, prices, how),
+        background=_background(request, parts, built, prices, how, loss_nats),
     )
 
 
@@ -176,14 +187,22 @@ def _parts(request: PlanRequest, folder: Path | None) -> _Parts:
     )
 
 
+def _aliases(request: PlanRequest) -> Iterator[str]:
+    types = [group.type for node in request.cluster.nodes for group in node.gpus]
+    yield from alias_warnings(types, gpu_aliases(), list(load_gpus()))
+    if isinstance(request.model, str):
+        yield from alias_warnings([request.model], model_aliases(), list(load_models()))
+
+
 def _background(
-    parts: _Parts, built: BuiltProblem, prices: tuple[PriceUse, ...], how: str
+    request: PlanRequest,
+    parts: _Parts,
+    built: BuiltProblem,
+    prices: tuple[PriceUse, ...],
+    how: str,
+    loss_nats: float | None,
 ) -> Background:
-    warnings = list(built.warnings)
-    if how == "none":
-        warnings.append(
-            "Quality is not limited: the plan may use the fewest bits wherever that is faster."
-        )
+    warnings = [*_aliases(request), *built.warnings, *quality_warnings(how, loss_nats)]
     return Background(
         model=parts.model.name,
         engine=parts.engine.name,
@@ -198,8 +217,10 @@ def _background(
             for (at, _), group in _idle(parts.cluster, built).items()
         ),
         source=built.source.label,
+        times_by_source=built.times_by_source,
         quality_source=built.quality_source,
         quality_limit=how,
+        quality_in_percent=request.limits.quality_loss_nats is None,
         warnings=tuple(warnings),
     )
 

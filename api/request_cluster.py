@@ -2,17 +2,25 @@
 
 from collections import Counter
 
+from api.names import found
 from api.prepared import PriceUse
 from api.problems import ProblemList, pointer_to
 from api.schemas.cluster import ClusterSpec, GpuGroupSpec, LinkSpec, NodeSpec
 from profiles.cluster import Cluster, GpuGroup, Node
 from profiles.errors import InputError, unknown_name
-from profiles.gpus import find_gpu
-from profiles.links import Link, default_link, find_link
+from profiles.gpus import find_gpu, load_gpus
+from profiles.links import Link, default_link, find_link, load_links
 from profiles.prices import default_price_usd_per_hour
 from profiles.units import GB, US
 
 __all__ = ["cluster_of", "prices_of"]
+
+
+_OTHER_GPUS = (
+    "State any other GPU by its coefficients (kind: coefficients); "
+    "`hetplan examples coefficients` shows how."
+)
+_OTHER_LINKS = "State any other link by its figures: {gb_per_s: ..., latency_us: ...}."
 
 
 def cluster_of(spec: ClusterSpec) -> Cluster:
@@ -79,7 +87,7 @@ def _node(spec: NodeSpec, cluster: ClusterSpec, pointer: str) -> Node:
 
 
 def _group(spec: GpuGroupSpec, node: NodeSpec, pointer: str) -> GpuGroup:
-    gpu = find_gpu(spec.type, f"{pointer}/type")
+    gpu = found(find_gpu, spec.type, f"{pointer}/type", load_gpus(), _OTHER_GPUS)
     if spec.max_used is not None and spec.max_used > spec.count:
         raise InputError(
             f"max_used is {spec.max_used}, but there are {spec.count}; lower it or leave it out.",
@@ -100,7 +108,7 @@ def _group(spec: GpuGroupSpec, node: NodeSpec, pointer: str) -> GpuGroup:
 
 def _link(choice: str | LinkSpec, name: str, pointer: str) -> Link:
     if isinstance(choice, str):
-        return find_link(choice, pointer)
+        return found(find_link, choice, pointer, load_links(), _OTHER_LINKS)
     reduce_gb, reduce_us = choice.all_reduce_gb_per_s, choice.all_reduce_latency_us
     return Link(
         name=name,
@@ -109,7 +117,7 @@ def _link(choice: str | LinkSpec, name: str, pointer: str) -> Link:
         all_reduce_bytes_per_s=(choice.gb_per_s if reduce_gb is None else reduce_gb) * GB,
         all_reduce_latency_s=(choice.latency_us if reduce_us is None else reduce_us) * US,
         source="request",
-        provenance="measured",
+        provenance="given",
     )
 
 

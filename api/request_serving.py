@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from api.names import found
 from api.problems import ProblemList, pointer_to
 from api.reading import read_text
 from api.schemas.request import PlanRequest
@@ -10,7 +11,7 @@ from api.schemas.serving import ModelSpec, QualitySpec, WorkloadSpec
 from profiles.cluster import Workload
 from profiles.errors import InputError, TableError
 from profiles.formats import find_format
-from profiles.models import Model, find_model, model_from_config
+from profiles.models import Model, find_model, load_models, model_from_config
 from profiles.tables import CostTable, cost_table_from_rows, read_cost_table
 from solver.build import FormatChoice, QualityChoice
 
@@ -18,12 +19,13 @@ __all__ = ["model_of", "quality_of", "tables_of", "workload_of"]
 
 MAX_FILE_BYTES = 256 * 1024**2
 FIRST_ROW = 2
+_OTHER_MODELS = "Give any other decoder by its config.json: {name: ..., config_file: ...}."
 
 
 def model_of(choice: str | ModelSpec, folder: Path | None) -> Model:
     """The model, from the catalogue or from a Hugging Face configuration."""
     if isinstance(choice, str):
-        return find_model(choice, "/model")
+        return found(find_model, choice, "/model", load_models(), _OTHER_MODELS)
     if choice.config is not None:
         return model_from_config(choice.config, choice.name, "/model/config")
     path = _path(choice.config_file or "", folder, "/model/config_file")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.answer import evaluation_answer, plan_answer
-from api.plans import plan_from_spec
+from api.given_plans import plan_from_spec
 from api.prepared import Prepared
 from api.request import parse_request, prepare
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
-from api.schemas.plan import PlanSpec
+from api.schemas.plan import GivenPlan, PlanSpec
 from solver import Progress, evaluate, solve, violations
 
 __all__ = ["Hooks", "judge", "plan", "plan_request"]
@@ -73,7 +73,7 @@ def plan_request(data: Mapping[str, object], *, folder: Path | None = None) -> P
 
 def judge(
     prepared: Prepared,
-    spec: PlanSpec,
+    spec: PlanSpec | GivenPlan,
     *,
     with_solve: bool = True,
     hooks: Hooks = NO_HOOKS,

@@ -1,5 +1,6 @@
 """What worker processes do: a request's data in, an answer's JSON or the errors out."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,9 +12,21 @@ from api.request import check_data, parse_request, prepare
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.request import EvaluationRequest, PlanRequest
 from api.service import judge, plan
-from profiles.errors import InputError
+from profiles.errors import BackendError, HetplanError, InputError
 
-__all__ = ["Caps", "Outcome", "evaluation_work", "parse_evaluation", "plan_work"]
+__all__ = [
+    "Caps",
+    "FailedError",
+    "Failure",
+    "Outcome",
+    "evaluation_work",
+    "parse_evaluation",
+    "plan_work",
+]
+
+SOLVER_FAILED = "The solver failed"
+BUG, LOGGED = "Internal Server Error", "An unexpected failure; it has been logged."
+_log = logging.getLogger("hetplan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +38,43 @@ class Caps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A failure that is not the request's fault, in words for its sender."""
+
+    title: str
+    detail: str
+
+
+class FailedError(HetplanError):
+    """The work on a request failed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """An answer as JSON, or what is wrong with the request."""
+    """An answer as JSON, or what is wrong with the request, or how the work failed."""
 
     answer: str = ""
     problems: tuple[Problem, ...] = ()
+    failure: Failure | None = None
+
+    def answer_or_raise(self) -> str:
+        """
+        The answer.
+
+        Raises
+        ------
+        InvalidRequestError, FailedError
+            What kept it from being given.
+        """
+        if self.problems:
+            raise InvalidRequestError(self.problems)
+        if self.failure is not None:
+            raise FailedError(self.failure)
+        return self.answer
 
 
 def parse_evaluation(data: object) -> EvaluationRequest:
@@ -67,6 +112,14 @@ def _outcome(work: Callable[[], str]) -> Outcome:
         return Outcome(problems=error.problems)
     except InputError as error:
         return Outcome(problems=(Problem(error.pointer, str(error)),))
+    except BackendError as error:
+        _log.warning("The solver failed: %s", error)
+        return Outcome(failure=Failure(title=SOLVER_FAILED, detail=str(error)))
+    except Exception:
+        # Not every exception survives the way between processes; one that does not would take
+        # the worker with it.
+        _log.exception("Unexpected failure in a worker")
+        return Outcome(failure=Failure(title=BUG, detail=LOGGED))
 
 
 def _ready(request: PlanRequest | CoefficientsRequest, caps: Caps, at: str = "") -> Prepared:

@@ -187,7 +187,13 @@ class _Diagnosis:
                     f"{shown.asked(asked)} is asked for; {shown.needed(needed)} is the best "
                     "without the other limits. No single limit can be relaxed alone."
                 )
-                yield Remedy(limit=name, asked=asked, needed=needed, text=_capital(text))
+                yield Remedy(
+                    limit=name,
+                    asked=asked,
+                    needed=needed,
+                    text=_capital(text),
+                    others_kept=False,
+                )
 
     # -- memory and structure ---------------------------------------------------------------
 

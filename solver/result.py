@@ -192,15 +192,19 @@ class Remedy:
     limit
         What binds: ``memory``, or the name of a limit.
     asked, needed
-        The limit's value and the value at which a plan exists (others kept), in base units.
+        The limit's value and the value at which a plan exists, in base units.
     text
         One sentence for people.
+    others_kept
+        Whether a plan exists with all other limits kept; else ``needed`` is the best value
+        without them, because no single limit can be relaxed alone.
     """
 
     limit: str
     asked: float
     needed: float
     text: str
+    others_kept: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from fastapi.responses import Response
 from api.deps import Body, CapsOf, Pool
 from api.openapi import json_body
 from api.problem_responses import declared
-from api.problems import InvalidRequestError
 from api.schemas.answer import EvaluationAnswer
 from api.work import evaluation_work, parse_evaluation
 
@@ -26,6 +25,4 @@ async def evaluate_plan(body: Body, pool: Pool, caps: CapsOf) -> Response:
     """Judge a plan: is it feasible, what does it give, how far is it from the best."""
     await run_in_threadpool(parse_evaluation, body)
     outcome = await pool.run(evaluation_work, body, caps)
-    if outcome.problems:
-        raise InvalidRequestError(outcome.problems)
-    return Response(outcome.answer, media_type="application/json")
+    return Response(outcome.answer_or_raise(), media_type="application/json")

@@ -11,7 +11,7 @@ from profiles.models import load_models
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["health"], responses=declared(500))
+router = APIRouter(tags=["health"], responses=declared(422, 500))
 
 
 @router.get("/healthz/live")

@@ -7,7 +7,6 @@ from fastapi.responses import Response
 from api.deps import Body, CapsOf, Pool
 from api.openapi import json_body
 from api.problem_responses import declared
-from api.problems import InvalidRequestError
 from api.request import parse_request
 from api.schemas.answer import PlanAnswer
 from api.work import plan_work
@@ -27,6 +26,4 @@ async def make_plan(body: Body, pool: Pool, caps: CapsOf) -> Response:
     """Find the best plan for a request; an infeasible request is answered too, with reasons."""
     await run_in_threadpool(parse_request, body)
     outcome = await pool.run(plan_work, body, caps)
-    if outcome.problems:
-        raise InvalidRequestError(outcome.problems)
-    return Response(outcome.answer, media_type="application/json")
+    return Response(outcome.answer_or_raise(), media_type="application/json")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from api.schemas.base import Schema
+from api.schemas.base import Figure, Schema
 from api.schemas.plan import PlanSpec
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 StatusName = Literal["optimal", "feasible", "infeasible", "unknown"]
-StopName = Literal["proven", "gap_reached", "time_limit", "cancelled", "memory"]
+StopName = Literal["proven", "gap_reached", "time_limit", "cancelled", "memory", "numerics"]
 
 
 class Metrics(Schema):
@@ -40,14 +40,16 @@ class Metrics(Schema):
     tpot_ms: float = Field(description="Steady time between tokens, milliseconds; 0 for one token.")
     batch_latency_s: float = Field(description="Seconds for one batch.")
     latency_s: float = Field(description="Seconds until the last of all requests is answered.")
-    throughput_tokens_per_s: float = Field(description="Output tokens per second.")
-    usd_per_hour: float | None = Field(description="Price of everything rented; null if unknown.")
-    usd_per_million_tokens: float | None = Field(
+    throughput_tokens_per_s: Figure = Field(description="Output tokens per second.")
+    usd_per_hour: Figure = Field(description="Price of everything rented; null if unknown.")
+    usd_per_million_tokens: Figure = Field(
         description="Price of a million output tokens; null if unknown."
     )
     quality_loss_nats: float = Field(description="Predicted increase of ln(perplexity).")
-    perplexity: float | None = Field(description="Predicted perplexity; null if unknown.")
-    perplexity_increase_percent: float = Field(description="Against 16 bits, percent.")
+    perplexity: Figure = Field(description="Predicted perplexity; null if unknown.")
+    perplexity_increase_percent: Figure = Field(
+        description="Against 16 bits, percent; null beyond any number."
+    )
     gpus: int = Field(description="GPUs used.")
     stages: int = Field(description="Pipeline stages.")
 
@@ -95,9 +97,9 @@ class LimitReport(Schema):
 
     limit: str = Field(description="Name of the limit, as in the request.")
     unit: str = Field(description="Unit of the three values.")
-    allowed: float = Field(description="The limit.")
-    value: float | None = Field(description="Value of the plan; null without one.")
-    slack: float | None = Field(description="What is left; negative where the limit is broken.")
+    allowed: Figure = Field(description="The limit.")
+    value: Figure = Field(description="Value of the plan; null without one.")
+    slack: Figure = Field(description="What is left; negative where the limit is broken.")
     basis: str = Field(description="`asked`, or `uniform 4 bits` for the default quality limit.")
 
 
@@ -127,7 +129,7 @@ class PriceReport(Schema):
     """A price in play."""
 
     what: str = Field(description="GPU type or node.")
-    usd_per_hour: float | None = Field(description="US dollars per hour; null if unknown.")
+    usd_per_hour: Figure = Field(description="US dollars per hour; null if unknown.")
     basis: str = Field(description="Where the price comes from.")
 
 
@@ -137,6 +139,10 @@ class Sources(Schema):
     times: str = Field(
         description="Weakest provenance of the times: measured, interpolated or analytic; or `as "
         "given` in the coefficient form."
+    )
+    times_by_source: dict[str, int] = Field(
+        description="How many times of layers and ends have each provenance; empty in the "
+        "coefficient form."
     )
     quality: str = Field(description="Where the quality figures come from.")
     kernels: list[KernelReport] = Field(description="Kernels of the formats in play.")
@@ -148,9 +154,13 @@ class RemedyReport(Schema):
 
     limit: str = Field(description="What binds.")
     unit: str = Field(description="Unit of the two values.")
-    asked: float = Field(description="The limit's value.")
-    needed: float = Field(description="Value at which a plan exists, others kept.")
+    asked: Figure = Field(description="The limit's value.")
+    needed: Figure = Field(description="Value at which a plan exists, others kept.")
     text: str = Field(description="One sentence.")
+    others_kept: bool = Field(
+        description="Whether `needed` holds with all other limits kept; else it is the best "
+        "value without them."
+    )
 
 
 class ViolationReport(Schema):
@@ -158,8 +168,8 @@ class ViolationReport(Schema):
 
     limit: str = Field(description="Name of the limit.")
     unit: str = Field(description="Unit of the two values.")
-    allowed: float = Field(description="The limit's value.")
-    value: float = Field(description="Value of the plan.")
+    allowed: Figure = Field(description="The limit's value.")
+    value: Figure = Field(description="Value of the plan.")
     text: str = Field(description="One sentence.")
 
 
@@ -167,8 +177,8 @@ class Comparison(Schema):
     """Another plan for the same request, under the same judge."""
 
     name: str = Field(description="What it is compared with.")
-    objective: float = Field(description="Its objective, in the answer's unit.")
-    ratio: float = Field(description="Its objective over the plan's; throughput the other way.")
+    objective: Figure = Field(description="Its objective, in the answer's unit.")
+    ratio: Figure = Field(description="Its objective over the plan's; throughput the other way.")
     plan: PlanSpec = Field(description="The other plan.")
     metrics: Metrics = Field(description="Its values.")
 
@@ -212,9 +222,11 @@ class AnswerBase(Schema):
         "proven that there is none (evaluation: the plan breaks a limit); unknown."
     )
     stop_reason: StopName | None = Field(description="Why the search ended; null without a search.")
-    objective: float | None = Field(description="Value of the plan; null without one.")
-    bound: float | None = Field(description="Proven: no plan is better than this.")
-    gap: float | None = Field(description="|objective - bound| / max(|objective|, 1e-9).")
+    objective: Figure = Field(description="Value of the plan; null without one.")
+    bound: Figure = Field(
+        description="Proven: no plan is better than this; null while nothing is proven."
+    )
+    gap: Figure = Field(description="|objective - bound| / max(|objective|, 1e-9).")
     goal: str = Field(description="What was optimised.")
     theta_s_per_nat: float = Field(description="Weight of quality in the goal; 0 if not in it.")
     unit: str = Field(description="Unit of objective and bound.")
@@ -238,7 +250,7 @@ class PlanAnswer(AnswerBase):
     """The answer to a request for a plan."""
 
     kind: Literal["plan"] = Field(default="plan", description="Marks this form.")
-    secondary_gap: float | None = Field(
+    secondary_gap: Figure = Field(
         description="Gap of latency as tie-breaker, for goals on which many plans tie."
     )
     remedies: list[RemedyReport] = Field(description="If infeasible: what would help.")
@@ -249,9 +261,11 @@ class BestKnown(Schema):
     """What solving the request gives."""
 
     status: StatusName = Field(description="As in the answer to a plan.")
-    objective: float | None = Field(description="Value of the best plan found.")
-    bound: float | None = Field(description="Proven: no plan is better than this.")
-    gap: float | None = Field(description="Between the two.")
+    objective: Figure = Field(description="Value of the best plan found.")
+    bound: Figure = Field(
+        description="Proven: no plan is better than this; null while nothing is proven."
+    )
+    gap: Figure = Field(description="Between the two.")
     plan: PlanSpec | None = Field(description="The best plan found.")
     metrics: Metrics | None = Field(description="Its values.")
 

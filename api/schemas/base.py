@@ -1,12 +1,24 @@
 """What all schemas share: strictness, names, and unions that give one clear error."""
 
+from math import isfinite
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["LIST", "NAME", "OBJECT", "SCALAR", "Name", "Schema", "Title", "form_of"]
+__all__ = [
+    "LIST",
+    "NAME",
+    "OBJECT",
+    "SCALAR",
+    "WORD",
+    "Figure",
+    "Name",
+    "Schema",
+    "Title",
+    "form_of",
+]
 
-NAME, OBJECT, LIST, SCALAR = "<name>", "<object>", "<list>", "<scalar>"
+NAME, OBJECT, LIST, SCALAR, WORD = "<name>", "<object>", "<list>", "<scalar>", "<word>"
 """Tags of union members; the angle brackets keep them apart from field names."""
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\w[\w .:+()/\-]*$")]
@@ -14,6 +26,14 @@ Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\w[\w .:+()
 
 Title = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """One line of text."""
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+Figure = Annotated[float | None, BeforeValidator(_finite)]
+"""A number of an answer; null where it is not known or beyond any number."""
 
 
 class Schema(BaseModel):

@@ -27,6 +27,11 @@ Vector = Annotated[list[Number], Field(min_length=1, max_length=4096)]
 Matrix = Annotated[list[Vector], Field(min_length=1, max_length=4096)]
 Cube = Annotated[list[Matrix], Field(min_length=1, max_length=4096)]
 Tesseract = Annotated[list[Cube], Field(min_length=1, max_length=4096)]
+Loss = Annotated[float, Field(ge=0, le=100)]
+Losses = Annotated[
+    list[Annotated[list[Loss], Field(min_length=1, max_length=4096)]],
+    Field(min_length=1, max_length=4096),
+]
 Flags = Annotated[list[list[bool]], Field(min_length=1, max_length=4096)]
 
 
@@ -95,7 +100,7 @@ class CoefficientsRequest(Schema):
     layer_kinds: list[Annotated[int, Field(ge=0, le=63)]] = Field(
         min_length=1, max_length=1024, description="Kind of each of the L layers, from 0."
     )
-    loss_nats: Matrix = Field(
+    loss_nats: Losses = Field(
         description="(L, F) quality loss of a layer in a format, nats of ln(perplexity)."
     )
     layer_formats: Flags | None = Field(

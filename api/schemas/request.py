@@ -8,7 +8,7 @@ from api.schemas.base import Name, Schema
 from api.schemas.cluster import ClusterSpec
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.goal import LimitsSpec, ObjectiveChoice, SolverSpec
-from api.schemas.plan import PlanSpec
+from api.schemas.plan import GivenPlan
 from api.schemas.serving import (
     EngineChoice,
     FormatsChoice,
@@ -79,7 +79,7 @@ class EvaluationRequest(Schema):
     """A plan to be judged for a request."""
 
     request: AnyRequest = Field(description="The request, as for a plan.")
-    plan: PlanSpec = Field(description="The plan, in the form that an answer gives it.")
+    plan: GivenPlan = Field(description="The plan, as an answer gives it or as written by hand.")
     solve: bool = Field(
         default=True, description="Whether to solve too, to say how far the plan is from the best."
     )

@@ -154,7 +154,7 @@ class QualitySpec(Schema):
         le=100,
         description="Increase of ln(perplexity) of the whole model at uniform 4 bits.",
     )
-    loss_nats: dict[Name, list[Annotated[float, Field(ge=0, le=1000)]]] | None = Field(
+    loss_nats: dict[Name, list[Annotated[float, Field(ge=0, le=100)]]] | None = Field(
         default=None,
         max_length=32,
         description="By format: loss of every layer in nats of ln(perplexity), one per layer.",

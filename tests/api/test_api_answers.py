@@ -8,12 +8,13 @@ import jsonschema
 import pytest
 
 from api.answer import plan_answer
-from api.json_schemas import SCHEMA_NAMES, json_schema
-from api.plans import plan_from_spec
+from api.given_plans import plan_from_spec
+from api.json_schemas import json_schema
 from api.problems import InvalidRequestError
 from api.request import parse_request, prepare
 from api.schemas.goal import GoalName
-from api.schemas.plan import PlanSpec
+from api.schemas.names import SCHEMA_NAMES, GoalChoice
+from api.schemas.plan import GivenPlan, PlanSpec
 from api.service import judge, plan
 from solver import Goal, SolveReport, Status, StopReason
 
@@ -139,6 +140,8 @@ BAD_PLANS = [
         {"formats": [{"first_layer": 1, "last_layer": 1, "format": "w16a16"}]},
         "do not follow",
     ),
+    ("no such GPU", {"gpu_numbers": [7]}, "no d on node 'n' with number 7"),
+    ("too many GPUs", {"gpu_numbers": [0, 1]}, "tensor_parallel is 1"),
     ("two tales", {"layer_formats": ["w16a16"]}, "disagree"),
 ]
 
@@ -169,3 +172,63 @@ def test_schemas_are_valid_and_describe_every_field(name):
 def test_goals_outside_are_the_solvers():
     """Every goal of the solver can be asked for."""
     assert set(get_args(GoalName)) == {goal.value for goal in Goal}
+    assert {choice.value for choice in GoalChoice} == {goal.value for goal in Goal}
+
+
+def test_gpu_named_twice_is_refused(answered):
+    """Two stages on the same GPU."""
+    prepared, _ = answered
+    stage = {"node": "n", "gpu": "d", "gpu_numbers": [0], "formats": "w16a16"}
+    stages = [{**stage, "first_layer": at, "last_layer": at} for at in (0, 1)]
+    with pytest.raises(InvalidRequestError, match="Number 0 of d on node 'n' is used twice"):
+        plan_from_spec(GivenPlan.model_validate({"stages": stages}), prepared)
+
+
+def test_short_plan_is_read(small_request):
+    """Aliases, any case, one format for a stage; a size is missing only where there is a choice."""
+    small_request["cluster"]["nodes"] = [{"name": "a", "gpus": [{"type": "A100-80G"}]}]
+    small_request["cluster"]["links"] = []
+    small_request["engine"] = "vllm"
+    small_request["limits"] = {}
+    prepared = prepare(parse_request(small_request))
+    first = prepared.background.warnings[0]
+    assert first.startswith("A100-80G is read as A100-80G-SXM; write A100-80G-PCIe if")
+    stage = {
+        "node": "A",
+        "gpu": "a100-80g",
+        "first_layer": 0,
+        "last_layer": 23,
+        "formats": "W16A16",
+    }
+    with pytest.raises(InvalidRequestError, match="batch_size is missing"):
+        plan_from_spec(GivenPlan.model_validate({"stages": [stage]}), prepared)
+    sizes = {"batch_size": 2, "prefill_micro_batch": 1, "decode_micro_batch": 2}
+    given = GivenPlan.model_validate({**sizes, "stages": [stage]})
+    assert plan_from_spec(given, prepared).stages[0].formats == (0,) * 24
+    assert judge(prepared, given, with_solve=False).plan.stages[0].gpu == "A100-80G-SXM"
+
+
+def test_remedy_of_the_answer_can_be_followed(two_layers):
+    """TTFT of 5 ms is impossible; what the remedy asks for is not."""
+    two_layers["limits"] = {"ttft_ms": 5}
+    answer = plan(prepare(parse_request(two_layers)))
+    (remedy,) = answer.remedies
+    assert "limits.ttft_ms is 5; " in remedy.text
+    assert "with the other limits kept" in remedy.text
+    two_layers["limits"] = {"ttft_ms": remedy.needed}
+    assert plan(prepare(parse_request(two_layers))).status == "optimal"
+
+
+def test_limits_that_contradict_each_other_are_told_so(two_layers):
+    """Neither alone can be relaxed; the solver's sentence says which case it is."""
+    two_layers["limits"] = {"ttft_ms": 5, "tpot_ms": 1}
+    texts = [remedy.text for remedy in plan(prepare(parse_request(two_layers))).remedies]
+    assert texts
+    assert all("No single limit can be relaxed alone" in text for text in texts)
+
+
+def test_default_quality_limit_is_told_as_such(small_request):
+    """0.1 nats are 10.5 %: a warning, and a word on how to set it."""
+    prepared = prepare(parse_request(small_request))
+    warnings = " ".join(prepared.background.warnings)
+    assert "allows an increase of perplexity of 10.5 %" in warnings

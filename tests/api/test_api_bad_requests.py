@@ -81,6 +81,14 @@ BAD = [
     # names
     Bad("unknown model", put("/model", "gpt-9"), "/model", "Unknown model 'gpt-9'"),
     Bad("unknown GPU", put(f"{GPU}/type", "T5"), f"{GPU}/type", "Unknown GPU 'T5'. Known: T4"),
+    Bad("GPU of no catalogue", put(f"{GPU}/type", "Radeon"), f"{GPU}/type", "kind: coefficients"),
+    Bad("part of a link's name", put("/cluster/nic", "10G"), "/cluster/nic", "mean ethernet-10g?"),
+    Bad(
+        "figure for quality",
+        put("/limits/quality", 0.01),
+        "/limits/quality",
+        "use perplexity_increase_percent or quality_loss_nats",
+    ),
     Bad("unknown engine", put("/engine", "mlx"), "/engine", "Unknown engine 'mlx'"),
     Bad("unknown link", put(f"{NODE}/link", "usb"), f"{NODE}/link", "Unknown link 'usb'"),
     Bad("unknown network", put("/cluster/nic", "tin-cans"), "/cluster/nic", "Unknown link"),

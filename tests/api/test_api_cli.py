@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import typer
@@ -13,6 +14,7 @@ from api import service
 from api.cli import app
 from api.example_files import example_names, example_path, examples_folder
 from api.progress import ProgressLine, run_until_interrupt
+from profiles.errors import BackendError
 from solver import Progress, SolveReport, Status, StopReason
 
 
@@ -65,6 +67,52 @@ def test_limit_without_a_plan_exits_with_4(run, two_layers, monkeypatch):
     )
     monkeypatch.setattr(service, "solve", lambda *_, **__: nothing)
     assert run("plan", two_layers).exit_code == 4
+
+
+def test_failure_of_the_solver_is_not_bad_input(run, two_layers, monkeypatch):
+    """Exit code 4 and a text of its own."""
+
+    def fail(*_, **__):
+        raise BackendError("HiGHS ended with 'Unknown'.")
+
+    monkeypatch.setattr(service, "solve", fail)
+    result = run("plan", two_layers)
+    assert result.exit_code == 4
+    assert result.stderr.startswith("The solver failed on ")
+    assert "Bad input" not in result.stderr
+
+
+def test_answer_or_folder_in_place_of_a_request_is_told(run, two_layers, tmp_path):
+    """One error that says what it is."""
+    answer = json.loads(run("plan", two_layers, "--format", "json").stdout)
+    result = run("plan", answer)
+    assert result.exit_code == 2
+    assert "1 error\n  This is an answer, not a request" in result.stderr
+    assert "This is a folder" in run("plan", str(tmp_path)).stderr
+
+
+LIGHT = """
+import sys
+from typer.testing import CliRunner
+from api.cli import app
+result = CliRunner().invoke(app, sys.argv[1:])
+heavy = {"pandas", "pyarrow", "highspy", "fastapi"} & sys.modules.keys()
+sys.exit(f"{result.exit_code} {heavy}" if result.exit_code or heavy else 0)
+"""
+
+
+@pytest.mark.parametrize("command", [["--version"], ["--help"], ["models"], ["gpus"], ["examples"]])
+def test_quick_commands_import_nothing_heavy(command):
+    """What needs no search answers at once."""
+    folder = examples_folder().parent
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *command],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_plan_of_an_answer_is_evaluated(run, two_layers, tmp_path):
@@ -184,8 +232,9 @@ def test_progress_is_silent_for_two_seconds_then_now_and_then():
         line(progress(elapsed_s))
     line.close()
     assert [text.split()[0] for text in stream.getvalue().splitlines()] == ["2", "12"]
-    assert "best plan 2, bound 1 s, gap 50.00%" in stream.getvalue()
-    assert "none yet" in line.text(progress(3.0, incumbent=None, gap=None))
+    assert "best plan 2 s, bound 1 s, gap 50.00%" in stream.getvalue()
+    nothing = replace(progress(3.0, incumbent=None, gap=None), bound=None)
+    assert line.text(nothing).endswith("search: best plan none yet, bound none yet")
 
 
 def test_progress_rewrites_one_line_on_a_terminal(monkeypatch):

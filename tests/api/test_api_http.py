@@ -6,12 +6,15 @@ import time
 
 import jsonschema
 import pytest
+import yaml
+from pydantic import ValidationError
 
+from api import work
 from api.example_files import example_names
 from api.main import create_app
 from api.pool import BusyError, ProcessPool, WorkerDiedError
 from api.settings import Settings, load_settings
-from profiles.errors import InputError
+from profiles.errors import BackendError, InputError
 
 PROBLEM = "application/problem+json"
 
@@ -85,7 +88,7 @@ def test_long_searches_are_cut_to_the_cap(client, two_layers):
         (
             "POST",
             "/v1/plans",
-            {"content": "model: x", "headers": {"content-type": "text/yaml"}},
+            {"content": "model: x", "headers": {"content-type": "text/plain"}},
             415,
         ),
         ("POST", "/v1/plans", {"content": "{}"}, 415),
@@ -128,6 +131,63 @@ def test_failures_of_the_pool_are_told(error, status, client, two_layers):
     assert response.headers["content-type"] == PROBLEM
     assert ("retry-after" in response.headers) is (status == 429)
     assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("error", "title"),
+    [
+        (BackendError("HiGHS ended with 'Unknown'."), "The solver failed"),
+        (OverflowError("secret"), "Internal Server Error"),
+        (ValidationError.from_exception_data("secret", []), "Internal Server Error"),
+    ],
+)
+def test_failures_within_a_search_are_500(error, title, client, two_layers, monkeypatch, caplog):
+    """The worker tells of them in words; what it raises could not always travel."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(work, "plan", fail)
+    response = client.post("/v1/plans", json=two_layers)
+    assert response.status_code == 500
+    assert response.json()["title"] == title
+    assert "secret" not in response.text
+    assert caplog.records
+
+
+@pytest.mark.parametrize("kind", ["application/yaml", "application/x-yaml", "text/yaml"])
+def test_yaml_is_read_as_strictly_as_json(kind, client, two_layers):
+    """The same request in YAML; a key that occurs twice is refused."""
+    headers = {"content-type": kind}
+    text = yaml.safe_dump(two_layers)
+    assert client.post("/v1/plans", content=text, headers=headers).status_code == 200
+    response = client.post("/v1/plans", content="a: 1\na: 2\n", headers=headers)
+    assert response.status_code == 422
+    assert "occurs twice" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/gpus?name=T4", "/v1/plans?gap=1", "/healthz/live?x"])
+def test_unknown_query_parameters_are_422(path, client, two_layers):
+    """What has no effect is not taken silently."""
+    method = "POST" if "plans" in path else "GET"
+    response = client.request(method, path, json=two_layers if method == "POST" else None)
+    assert response.status_code == 422
+    assert "Unknown query parameter" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/gpus/t4", "T4"),
+        ("/v1/models/OPT-1.3b", "opt-1.3b"),
+        ("/v1/models/facebook/opt-1.3b", "opt-1.3b"),
+    ],
+)
+def test_single_entries_are_found_by_name_or_alias(path, name, client):
+    """In any case; repository names hold a slash."""
+    assert client.get(path).json()["name"] == name
+    assert client.get("/v1/gpus/t5").status_code == 404
+    assert "request" in client.get("/v1/schemas").json()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""The commands that search: read, run with progress, write."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+
+from api.cli_input import Overrides, read_plan, read_request
+from api.prepared import Prepared
+from api.progress import ProgressLine, run_until_interrupt
+from api.render import make_console, show
+from api.schemas.answer import EvaluationAnswer, PlanAnswer
+from api.service import Hooks, judge, plan
+from api.telling import NO_PLAN, stop, telling
+
+__all__ = ["Overrides", "evaluate_to", "plan_to"]
+
+OK, INFEASIBLE = 0, 3
+_EXIT_CODES = {"optimal": OK, "feasible": OK, "infeasible": INFEASIBLE, "unknown": NO_PLAN}
+Answer = TypeVar("Answer")
+
+
+def plan_to(request: str, overrides: Overrides, output: Path | None, *, as_json: bool) -> int:
+    """
+    Plan for a request and write the answer.
+
+    Parameters
+    ----------
+    request
+        File of the request; - is standard input.
+    overrides
+        Options in place of what the request says.
+    output
+        File to write; None is standard output.
+    as_json
+        Whether to write JSON, not text.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    prepared = read_request(request, overrides)
+    answer = _search(request, prepared, lambda hooks: plan(prepared, hooks=hooks))
+    _write(answer, output, as_json=as_json)
+    return _EXIT_CODES[answer.status]
+
+
+def evaluate_to(
+    request: str,
+    plan_file: str,
+    overrides: Overrides,
+    output: Path | None,
+    *,
+    with_solve: bool,
+    as_json: bool,
+) -> int:
+    """Judge the plan in a file and write the answer; see `plan_to`."""
+    prepared = read_request(request, overrides)
+    spec = read_plan(plan_file)
+    answer = _search(
+        plan_file, prepared, lambda hooks: judge(prepared, spec, with_solve=with_solve, hooks=hooks)
+    )
+    _write(answer, output, as_json=as_json)
+    return OK if answer.feasible else INFEASIBLE
+
+
+def _search(source: str, prepared: Prepared, work: Callable[[Hooks], Answer]) -> Answer:
+    """Run a search with progress on standard error, ended early by Ctrl-C."""
+    line = ProgressLine(prepared.objective.goal.unit)
+
+    def tell() -> None:
+        line.close()
+        typer.echo("Stopping with the best plan so far; Ctrl-C again to quit at once.", err=True)
+
+    with telling(source):
+        try:
+            return run_until_interrupt(
+                lambda cancelled: work(Hooks(on_progress=line, cancelled=cancelled)), tell
+            )
+        finally:
+            line.close()
+    raise typer.Exit(NO_PLAN)
+
+
+def _write(answer: PlanAnswer | EvaluationAnswer, output: Path | None, *, as_json: bool) -> None:
+    if output is None:
+        if as_json:
+            typer.echo(answer.model_dump_json(indent=2))
+        else:
+            show(answer, make_console())
+        return
+    try:
+        with output.open("w", encoding="utf-8") as file:
+            if as_json or output.suffix == ".json":
+                file.write(answer.model_dump_json(indent=2) + "\n")
+            else:
+                show(answer, make_console(file))
+    except OSError as error:
+        stop(f"{output} cannot be written: {error.strerror}. Choose another --output.")
