@@ -6,6 +6,8 @@ at most J stages, the slowest stage takes at least S / J, so
 
     T_p >= S_p (1 + (m_p - 1) / J),   tau >= S_d max(1, m_d / J),
     T   >= T_p + S_d (1 + (m_d - 1) / J) + (n - 2) tau.
+
+And all layers at their smallest must fit what all GPUs together have beside work space.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ from solver.instance import Instance
 from solver.objective import Limits
 from solver.problem import FloatArray
 
-__all__ = ["QuickBounds", "quick_bounds"]
+__all__ = ["QuickBounds", "may_fit", "quick_bounds"]
+
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,20 @@ def quick_bounds(instance: Instance, limits: Limits) -> QuickBounds:
         rest = decode * (1 + (instance.num_decode - 1) / most) + (p.output_tokens - 2) * tpot
     waves = p.waves(instance.batch.size)
     return QuickBounds(ttft_s=ttft, tpot_s=tpot, latency_s=(ttft + rest) * waves)
+
+
+def may_fit(instance: Instance) -> bool:
+    """Whether memory allows a plan at all; False is a proof that it does not."""
+    p = instance.problem
+    sizes = np.array([group.tensor_parallel for group in p.groups])
+    home = np.array([group.device for group in p.groups])
+    layer_bytes = np.where(p.group_formats[:, :, None], instance.layer_bytes, np.inf)
+    least = (sizes[:, None, None] * layer_bytes).min(axis=(0, 1))
+    room = [
+        device.count * max(float(instance.free_bytes[home == index].max(initial=0.0)), 0.0)
+        for index, device in enumerate(p.devices)
+    ]
+    return float(least[p.layer_kinds].sum()) <= sum(room) * (1 + _ROUNDING)
 
 
 def _least_sum(layer_s: FloatArray, instance: Instance) -> float:

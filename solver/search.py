@@ -26,7 +26,7 @@ from solver.linear import Backend, BackendResult, BackendStop, Effort
 from solver.objective import Goal, Limits, Objective, StopRule
 from solver.prices import PriceLevels
 from solver.problem import FloatArray, PipelineProblem
-from solver.quick import quick_bounds
+from solver.quick import may_fit, quick_bounds
 from solver.result import OPTIMAL_GAP, Plan, Progress, StopReason, relative_gap
 from solver.target import LinearGoal, Target
 
@@ -234,7 +234,7 @@ class Search:
     # -- nodes ------------------------------------------------------------------------------
 
     def _open_all(self) -> None:
-        """Every pair of micro-batch sizes, bounded in closed form."""
+        """Every pair of micro-batch sizes that may fit, bounded in closed form."""
         low, high = 0.0, inf
         if self._target.is_product:
             self._prices = PriceLevels.of(self.problem)
@@ -250,8 +250,9 @@ class Search:
                         price_low=low,
                         price_high=high,
                     )
-                    quick = quick_bounds(instance, self.limits)
-                    self._push(_Node(instance=instance, bound=self._target.quick(instance, quick)))
+                    if may_fit(instance):
+                        quick = self._target.quick(instance, quick_bounds(instance, self.limits))
+                        self._push(_Node(instance=instance, bound=quick))
         self._is_ready = True
 
     def _push(self, node: _Node) -> None:

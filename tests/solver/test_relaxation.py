@@ -10,8 +10,9 @@ from solver.backends.highs import HighsBackend
 from solver.formulation import formulate
 from solver.instance import Instance
 from solver.linear import BackendStop, Effort
-from solver.quick import quick_bounds
+from solver.quick import may_fit, quick_bounds
 from solver.target import Target
+from tests.solver.hand_made import pipeline
 from tests.solver.random_problems import random_problem
 
 EFFORT = Effort(gap=0.0, time_s=60.0, seed=0)
@@ -51,3 +52,12 @@ def test_every_relaxation_is_below_the_optimum(seed):
         assert relaxed(instance) <= best
         assert relaxed(instance, merged=True, pooled=True) <= best
         assert quick_bounds(instance, Limits()).latency_s <= best
+        assert may_fit(instance) or report.plan is None
+
+
+def test_memory_that_is_short_for_all_layers_together_is_seen_at_once():
+    """Four layers of 5 bytes at least on two GPUs of 9 or 11 bytes."""
+    for memory, fits in ((9.0, False), (11.0, True)):
+        problem = pipeline(memory=memory)
+        instance = Instance(problem=problem, batch=problem.batches[0], prefill=0, decode=0)
+        assert may_fit(instance) is fits
