@@ -15,8 +15,16 @@ from api.plans import spec_from_plan
 from api.prepared import Prepared
 from api.schemas import answer as out
 from api.version import hetplan_version
-from solver import Evaluation, Plan, SolveReport, StopReason, Violation, relative_gap, score
-from solver.result import OPTIMAL_GAP
+from solver import (
+    Evaluation,
+    Plan,
+    SolveReport,
+    StopReason,
+    Violation,
+    relative_gap,
+    score,
+    status_of,
+)
 
 __all__ = ["evaluation_answer", "plan_answer", "problem_hash", "versions"]
 
@@ -81,7 +89,7 @@ def evaluation_answer(
     gap = None if bound is None or broken else relative_gap(value, bound)
     return out.EvaluationAnswer(
         **_common(prepared, plan, evaluation),
-        status="infeasible" if broken else _status(gap),
+        status="infeasible" if broken else status_of(gap).value,
         stop_reason=None if report is None else report.stop_reason.value,
         objective=value,
         bound=bound,
@@ -92,10 +100,6 @@ def evaluation_answer(
         violations=[violation_report(prepared, violation) for violation in broken],
         best=None if report is None else _best(prepared, report),
     )
-
-
-def _status(gap: float | None) -> out.StatusName:
-    return "optimal" if gap is not None and gap <= OPTIMAL_GAP else "feasible"
 
 
 def _common(prepared: Prepared, plan: Plan | None, evaluation: Evaluation | None) -> dict[str, Any]:

@@ -96,6 +96,15 @@ class Cluster:
     tensor_parallel: tuple[int, ...] = TENSOR_PARALLEL_SIZES
     between: dict[frozenset[str], Link] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        names = [node.name for node in self.nodes]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"Nodes are {names}; give at least one, each with its own name.")
+        if not self.tensor_parallel or min(self.tensor_parallel) < 1:
+            raise InputError(
+                f"tensor_parallel is {self.tensor_parallel}; give sizes of 1 or more, such as 1, 2."
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
@@ -120,6 +129,21 @@ class Workload:
     num_requests: int | None = None
     prefill_micro_batches: tuple[int, ...] | None = None
     decode_micro_batches: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        numbers = {
+            "batch_sizes": self.batch_sizes,
+            "prompt_tokens": (self.prompt_tokens,),
+            "output_tokens": (self.output_tokens,),
+            "num_requests": () if self.num_requests is None else (self.num_requests,),
+            "prefill_micro_batches": self.prefill_micro_batches or (),
+            "decode_micro_batches": self.decode_micro_batches or (),
+        }
+        for name, values in numbers.items():
+            if any(value < 1 for value in values):
+                raise InputError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        if not self.batch_sizes:
+            raise InputError("batch_sizes is empty; give at least one batch size.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,3 +170,13 @@ class EngineSettings:
     reserve_bytes: int = 1024**3
     kv_bits: int = 16
     kernels: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.memory_fraction <= 1:
+            raise InputError(
+                f"memory_fraction is {self.memory_fraction}; it must be over 0, up to 1."
+            )
+        if self.reserve_bytes < 0:
+            raise InputError(f"reserve_bytes is {self.reserve_bytes}; it must be 0 or more.")
+        if self.kv_bits not in (8, 16):
+            raise InputError(f"kv_bits is {self.kv_bits}; it must be 8 or 16.")

@@ -25,6 +25,7 @@ from solver.result import (
     Status,
     StopReason,
     relative_gap,
+    status_of,
 )
 from solver.solve import solve
 
@@ -61,5 +62,6 @@ __all__ = [
     "relative_gap",
     "score",
     "solve",
+    "status_of",
     "violations",
 ]

@@ -45,7 +45,7 @@ from solver.instance import Instance, Run, Slot, layer_runs, make_slots
 from solver.linear import Expression, LinearModel, ModelBuilder, combine, total
 from solver.loads import Loads, slot_loads
 from solver.objective import Limits
-from solver.problem import BoolArray, FloatArray
+from solver.problem import BoolArray, FloatArray, IntArray
 from solver.route import Route, add_route
 
 __all__ = ["Formulation", "Quantity", "formulate"]
@@ -109,7 +109,7 @@ class Formulation:
         for (r, k, _), column in self.columns.count.items():
             run = self.runs[r]
             held = home[run.first_layer : run.first_layer + run.num_layers].count(k)
-            self.builder.upper[column] = float(held)
+            self.builder.upper[column] = min(self.builder.upper[column], float(held))
 
     def model(self, objective: Expression) -> LinearModel:
         """The linear model with this objective."""
@@ -199,29 +199,30 @@ def _group_sizes(form: Formulation) -> list[int]:
 
 def _run_formats(form: Formulation, run: int) -> BoolArray:
     """Shape (F,): formats that some layer of the run may take."""
-    allowed = _layer_formats(form)
     if form.merged:
-        layers = form.instance.problem.layer_kinds == form.kinds[run]
+        layers = np.flatnonzero(form.instance.problem.layer_kinds == form.kinds[run])
     else:
-        layers = np.arange(len(allowed)) == form.runs[run].first_layer
-    some: BoolArray = allowed[layers].any(axis=0)
+        layers = np.array([form.runs[run].first_layer])
+    some: BoolArray = np.logical_or.reduce(_layer_formats(form, layers), axis=0)
     return some
 
 
-def _layer_formats(form: Formulation) -> BoolArray:
-    """Shape (L, F): what a layer may take without breaking the limit on loss by itself."""
+def _layer_formats(form: Formulation, layers: IntArray) -> BoolArray:
+    """Shape (layers, F): what they may take without breaking the limit on loss by themselves."""
     problem = form.instance.problem
     limit = np.inf if form.loss_limit is None else form.loss_limit
-    mild: BoolArray = problem.loss_nats <= limit * (1 + _ROUNDING)
-    return problem.layer_formats & mild
+    mild: BoolArray = problem.loss_nats[layers] <= limit * (1 + _ROUNDING)
+    both: BoolArray = problem.layer_formats[layers] & mild
+    return both
 
 
 def _add_columns(form: Formulation, *, spare: bool) -> None:
     columns, new = form.columns, form.builder.add
     num_slots = len(form.slots)
     for r in range(len(form.runs)):
+        formats = _run_formats(form, r)
         for k in range(num_slots):
-            most = _most_layers(form, r, k, spare=spare)
+            most = _most_layers(form, r, k, formats, spare=spare)
             held = {int(f): new(most[f], integer=True) for f in np.flatnonzero(most > 0)}
             columns.count.update({(r, k, f): column for f, column in held.items()})
             columns.held[r, k] = tuple(held.values())
@@ -241,10 +242,12 @@ def _add_columns(form: Formulation, *, spare: bool) -> None:
             columns.rent[node] = new(1, integer=True)
 
 
-def _most_layers(form: Formulation, run: int, slot: int, *, spare: bool) -> FloatArray:
+def _most_layers(
+    form: Formulation, run: int, slot: int, formats: BoolArray, *, spare: bool
+) -> FloatArray:
     """Shape (F,): layers of a run that a slot can hold in each format, by kernel and memory."""
     inst, place, size = form.instance, form.slots[slot], form.runs[run].num_layers
-    allowed = _run_formats(form, run) & inst.problem.group_formats[place.group]
+    allowed = formats & inst.problem.group_formats[place.group]
     most: FloatArray = np.where(allowed, float(size), 0.0)
     if spare:
         return most
@@ -257,7 +260,7 @@ def _most_layers(form: Formulation, run: int, slot: int, *, spare: bool) -> Floa
 
 def _cover(form: Formulation) -> None:
     for r, run in enumerate(form.runs):
-        placed = {c: 1.0 for (q, _, _), c in form.columns.count.items() if q == r}
+        placed = {c: 1.0 for k in range(len(form.slots)) for c in form.columns.held[r, k]}
         form.builder.row(placed, lower=run.num_layers, upper=run.num_layers)
 
 
@@ -364,8 +367,8 @@ def _share(form: Formulation, loads: Loads, *, spare: bool) -> None:
             (loads.prefill, columns.prefill_pace),
             (loads.decode, columns.decode_pace),
         ):
-            total = combine(*((size[k], load[k]) for k in slots))
-            row(combine((1, total), (-1, {pace: float(device.count)})), upper=0)
+            carried = combine(*((size[k], load[k]) for k in slots))
+            row(combine((1, carried), (-1, {pace: float(device.count)})), upper=0)
         work = [(size[k] * (1 - loads.free[k]), form.used(k)) for k in slots]
         if not spare:
             row(combine(*((size[k], loads.memory[k]) for k in slots), *work), upper=device.count)
@@ -441,7 +444,7 @@ def _spread_loss(form: Formulation, unit: float) -> dict[int, float]:
     problem, expression = form.instance.problem, {}
     for r, kind in enumerate(form.kinds):
         layers = np.flatnonzero(problem.layer_kinds == kind)
-        rows = np.column_stack([problem.loss_nats, _layer_formats(form)])[layers]
+        rows = np.column_stack([problem.loss_nats[layers], _layer_formats(form, layers)])
         alike, sizes = np.unique(rows, axis=0, return_counts=True)
         supply: dict[int, dict[int, float]] = defaultdict(dict)
         num_formats = len(problem.format_names)

@@ -7,7 +7,7 @@ from math import ceil, inf
 
 import numpy as np
 
-from solver.problem import BatchOption, FloatArray, IntArray, PipelineProblem
+from solver.problem import BatchOption, FloatArray, PipelineProblem
 
 __all__ = ["Instance", "Run", "Slot", "layer_runs", "make_slots"]
 
@@ -125,10 +125,3 @@ class Instance:
         """Shape (G,): what a GPU of the group has for layers, embedding and head."""
         memory = [self.problem.devices[g.device].memory_bytes for g in self.problem.groups]
         return np.array(memory) - self.work_bytes
-
-    def price_of(self, gpus_used: IntArray) -> float:
-        """USD per hour for the numbers of GPUs used per device class, shape (C,)."""
-        p = self.problem
-        used_nodes = {d.node for d, used in zip(p.devices, gpus_used, strict=True) if used}
-        rent = sum(d.price_usd_per_hour * u for d, u in zip(p.devices, gpus_used, strict=True))
-        return float(rent + sum(p.node_price_usd_per_hour[node] for node in used_nodes))

@@ -77,17 +77,19 @@ class BackendStop(Enum):
     PROVEN = auto()  # optimal, or within the gap asked for
     INFEASIBLE = auto()
     TIME_LIMIT = auto()
+    WORK_LIMIT = auto()  # nodes or iterations
     CANCELLED = auto()
     MEMORY = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How far a backend should go: relative gap, seconds, seed."""
+    """How far a backend should go: relative gap, seconds, seed, nodes of its tree (None: any)."""
 
     gap: float
     time_s: float
     seed: int
+    max_nodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -16,6 +16,7 @@ __all__ = [
     "Status",
     "StopReason",
     "relative_gap",
+    "status_of",
 ]
 
 OPTIMAL_GAP = 1e-6
@@ -44,6 +45,11 @@ class StopReason(StrEnum):
 def relative_gap(objective: float, bound: float) -> float:
     """|objective - bound| / max(|objective|, 1e-9)."""
     return abs(objective - bound) / max(abs(objective), 1e-9)
+
+
+def status_of(gap: float | None) -> Status:
+    """Status of a plan by its gap; None where nothing bounds it."""
+    return Status.OPTIMAL if gap is not None and gap <= OPTIMAL_GAP else Status.FEASIBLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,8 @@ _BOUND_SAFETY = 1e-9
 MOST_RUNS_UNMERGED = 6
 # A node whose bound falls short is solved again at an eighth of the gap, this often at most.
 _LAST_DIVISOR = 64
-_PLACING_S = 5.0
+# Work for choosing formats in fixed stages: no clock, so that the same request gives the same plan.
+_PLACING_NODES = 2000
 # After so many relaxations in a row the most promising node is solved roughly, for the sake of a
 # plan, while the incumbent may be this much worse than need be.
 _RELAXATIONS_PER_DIVE = 32
@@ -340,7 +341,7 @@ class Search:
         form.hold([(slot, len(formats)) for slot, formats in order])
         goal = self._target.linear(form, node.latency_low_s)
         self._cut(form, goal)
-        effort = replace(self._effort(self._gap / 2), time_s=min(self._left(), _PLACING_S))
+        effort = replace(self._effort(self._gap / 2), max_nodes=_PLACING_NODES)
         result = self.backend.solve(form.model(goal.expression), effort, cancelled=self.cancelled)
         self._num_milps += 1
         if result.point is not None:

@@ -11,7 +11,6 @@ from solver.objective import Goal, Limits, Objective, StopRule
 from solver.problem import PipelineProblem
 from solver.remedies import find_remedies
 from solver.result import (
-    OPTIMAL_GAP,
     Plan,
     Progress,
     Remedy,
@@ -19,6 +18,7 @@ from solver.result import (
     Status,
     StopReason,
     relative_gap,
+    status_of,
 )
 from solver.search import Search, SearchResult
 from solver.target import Target
@@ -160,11 +160,12 @@ def _report(result: SearchResult, best: SearchResult, target: Target) -> SolveRe
     if report.bound is None:
         return replace(report, status=Status.FEASIBLE)
     gap = relative_gap(objective, report.bound)
-    proven = gap <= OPTIMAL_GAP
+    status = status_of(gap)
+    proven = status is Status.OPTIMAL
     ended_early = best is not result and best.stop not in _ENDS_OF_PROOF
     return replace(
         report,
-        status=Status.OPTIMAL if proven else Status.FEASIBLE,
+        status=status,
         stop_reason=best.stop if ended_early else StopReason.PROVEN if proven else result.stop,
         gap=gap,
     )

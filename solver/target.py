@@ -99,7 +99,6 @@ class Target:
             Goal.LATENCY_AND_QUALITY: latency,
             Goal.TTFT: bounds.ttft_s,
             Goal.TPOT: bounds.tpot_s,
-            Goal.PRICE: instance.price_low,
         }
         return known.get(goal, 0.0) * (1 - _ROUNDING)
 

@@ -21,8 +21,8 @@ _STOPS: dict[str, BackendStop | None] = {
     "kModelEmpty": BackendStop.PROVEN,
     "kInfeasible": BackendStop.INFEASIBLE,
     "kTimeLimit": BackendStop.TIME_LIMIT,
-    "kIterationLimit": BackendStop.TIME_LIMIT,
-    "kSolutionLimit": BackendStop.TIME_LIMIT,
+    "kIterationLimit": BackendStop.WORK_LIMIT,
+    "kSolutionLimit": BackendStop.WORK_LIMIT,
     "kInterrupt": BackendStop.CANCELLED,
     "kHighsInterrupt": BackendStop.CANCELLED,
     "kMemoryLimit": BackendStop.MEMORY,
@@ -91,6 +91,8 @@ def _load(model: LinearModel, effort: Effort, *, integer: bool) -> highspy.Highs
         "mip_feasibility_tolerance": _FEASIBILITY,
         "dual_feasibility_tolerance": _FEASIBILITY,
     }
+    if effort.max_nodes is not None:
+        options["mip_max_nodes"] = effort.max_nodes
     for option, value in options.items():
         highs.setOptionValue(option, value)
     integrality = model.integer if integer else np.zeros_like(model.integer)
