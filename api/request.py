@@ -13,6 +13,7 @@ from api.names import alias_warnings
 from api.plain_words import in_plain_words
 from api.prepared import Background, IdleGpus, KernelUse, Prepared, PriceUse
 from api.problems import InvalidRequestError, Problem, ProblemList
+from api.request_body import catalogue_body
 from api.request_checks import (
     MAX_PROBLEM_SIZE,
     check_prices,
@@ -32,7 +33,7 @@ from profiles.formats import find_format
 from profiles.gpus import gpu_aliases, load_gpus
 from profiles.models import Model, load_models, model_aliases
 from profiles.tables import CostTable
-from solver import BuiltProblem, Objective, build_problem
+from solver import BackendName, BuiltProblem, Objective, build_problem
 
 __all__ = ["MAX_PROBLEM_SIZE", "check_data", "parse_request", "prepare"]
 
@@ -155,7 +156,9 @@ def _prepare_catalogue(request: PlanRequest, folder: Path | None, max_size: int)
         objective=parts.objective,
         limits=limits_of(request.limits, loss_nats),
         stop=stop_of(request.solver),
+        backend=BackendName(request.solver.backend),
         background=_background(request, parts, built, prices, how, loss_nats),
+        request_body=catalogue_body(request, parts.workload, parts.tables, folder),
     )
 
 
@@ -169,7 +172,7 @@ def _parts(request: PlanRequest, folder: Path | None) -> _Parts:
 
     model = part("/model", lambda: model_of(request.model, folder))
     cluster = part("/cluster", lambda: cluster_of(request.cluster))
-    workload = part("/workload", lambda: workload_of(request.workload))
+    workload = part("/workload", lambda: workload_of(request.workload, folder))
     engine = part("/engine", lambda: engine_of(request.engine))
     tables = part("/tables", lambda: tables_of(request, folder))
     objective = part("/objective", lambda: objective_of(request.objective))
@@ -222,6 +225,7 @@ def _background(
         quality_limit=how,
         quality_in_percent=request.limits.quality_loss_nats is None,
         warnings=tuple(warnings),
+        num_lengths=len(built.workload.buckets),
     )
 
 

@@ -7,10 +7,17 @@ from api.names import found
 from api.problems import ProblemList, pointer_to
 from api.reading import read_text
 from api.schemas.request import PlanRequest
-from api.schemas.serving import ModelSpec, QualitySpec, WorkloadSpec
+from api.schemas.serving import (
+    BatchSpec,
+    ModelSpec,
+    QualitySpec,
+    WorkloadChoice,
+    WorkloadSpec,
+)
 from profiles.cluster import Workload
 from profiles.errors import InputError, TableError
 from profiles.formats import find_format
+from profiles.lengths import LengthBucket, group_lengths, read_lengths
 from profiles.models import Model, find_model, load_models, model_from_config
 from profiles.tables import CostTable, cost_table_from_rows, read_cost_table
 from solver.build import FormatChoice, QualityChoice
@@ -42,7 +49,7 @@ def _path(text: str, folder: Path | None, pointer: str) -> Path:
     if folder is None:
         raise InputError(
             f"{text[:60]!r} is a path, which only the command line reads; "
-            "send the content instead (model.config, cost_table).",
+            "send the content instead (model.config, cost_table, workload.lengths).",
             pointer=pointer,
         )
     path = folder / text
@@ -88,10 +95,25 @@ def _inline_table(rows: Sequence[Mapping[str, object]]) -> CostTable:
         raise InputError(str(error), pointer=pointer_to("cost_table", *at)) from error
 
 
-def workload_of(spec: WorkloadSpec) -> Workload:
-    """The workload, with micro-batches that fit its batches."""
+def workload_of(spec: WorkloadChoice, folder: Path | None) -> Workload:
+    """The workload, with micro-batches that fit its batches; a long list of lengths grouped."""
     sizes = spec.batch_size if isinstance(spec.batch_size, list) else [spec.batch_size]
     problems = ProblemList()
+    _check_micro_batches(spec, sizes, problems)
+    lengths: tuple[LengthBucket, ...] = ()
+    with problems.catching("/workload"):
+        lengths = _lengths(spec, folder)
+    problems.raise_if_any()
+    return Workload.mixed(
+        group_lengths(lengths),
+        batch_sizes=tuple(sorted(set(sizes))),
+        num_requests=spec.num_requests,
+        prefill_micro_batches=_sizes(spec.prefill_micro_batches),
+        decode_micro_batches=_sizes(spec.decode_micro_batches),
+    )
+
+
+def _check_micro_batches(spec: BatchSpec, sizes: Sequence[int], problems: ProblemList) -> None:
     for field in ("prefill_micro_batches", "decode_micro_batches"):
         given = getattr(spec, field) or ()
         too_large = [position for position, size in enumerate(given) if size > max(sizes)]
@@ -105,15 +127,21 @@ def workload_of(spec: WorkloadSpec) -> Workload:
                 pointer_to("workload", field),
                 f"Batch {min(sizes)} is smaller than every micro-batch; add a smaller one.",
             )
-    problems.raise_if_any()
-    return Workload(
-        batch_sizes=tuple(sorted(set(sizes))),
-        prompt_tokens=spec.prompt_tokens,
-        output_tokens=spec.output_tokens,
-        num_requests=spec.num_requests,
-        prefill_micro_batches=_sizes(spec.prefill_micro_batches),
-        decode_micro_batches=_sizes(spec.decode_micro_batches),
-    )
+
+
+def _lengths(spec: WorkloadChoice, folder: Path | None) -> tuple[LengthBucket, ...]:
+    """The lengths of a request: one, those listed, or those of a file."""
+    if isinstance(spec, WorkloadSpec):
+        alike = LengthBucket(prompt_tokens=spec.prompt_tokens, output_tokens=spec.output_tokens)
+        return (alike,)
+    if spec.lengths is not None:
+        return tuple(LengthBucket(**each.model_dump()) for each in spec.lengths)
+    pointer = "/workload/lengths_file"
+    path = _path(spec.lengths_file or "", folder, pointer)
+    try:
+        return read_lengths(path)
+    except TableError as error:
+        raise InputError(str(error), pointer=pointer) from error
 
 
 def _sizes(sizes: list[int] | None) -> tuple[int, ...] | None:

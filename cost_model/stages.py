@@ -1,8 +1,17 @@
-"""Seconds and bytes of every kind of stage, for all formats and micro-batch sizes at once."""
+"""
+Seconds and bytes of every kind of stage, for all formats and micro-batch sizes at once.
+
+Requests of several lengths are priced by means over their buckets, with the shares w of the
+requests: a prefill micro-batch takes the mean of its times at each prompt length; a decode step
+the mean of its times at each bucket's mean context, weighted by the decode steps w (n - 1) that
+the bucket needs, so that all steps together take what the requests' own do; the KV cache is the
+mean at full length. Work space is that of the longest prompt.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +29,24 @@ from cost_model.memory import (
     logits_bytes,
 )
 from cost_model.source import Source
-from profiles.architecture import Model
+from profiles.architecture import LayerKind, Model
 from profiles.cluster import EngineSettings, Workload
 from profiles.formats import Format
 from profiles.gpus import Gpu
 from profiles.kernels import Kernel
 from profiles.links import Link
 
-__all__ = ["StageType", "TimeSources", "mean_context", "stage_bytes", "stage_times"]
+__all__ = [
+    "StageType",
+    "TimeSources",
+    "decode_contexts",
+    "prompt_lengths",
+    "stage_bytes",
+    "stage_times",
+]
 
 _PHASES: tuple[Phase, ...] = ("prefill", "decode")
+_LayerPlace = tuple[LayerKind, Gpu, str, Kernel, Format, int, Link, IntArray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,7 +80,7 @@ class TimeSources:
     ----------
     counts
         How many single times have each source: one per stage type, format, kind of layer (or
-        embedding, or head), micro-batch size and phase. Decode is left out where nothing is
+        embedding, or head), micro-batch size, phase and length. Decode is left out where nothing is
         decoded.
     num_own
         How many of them come from tables of the request.
@@ -78,9 +95,29 @@ class TimeSources:
         return max(self.counts)
 
 
-def mean_context(workload: Workload) -> float:
-    """Mean tokens of a request in the KV cache over the decode steps."""
-    return workload.prompt_tokens + (workload.output_tokens - 1) / 2
+def prompt_lengths(workload: Workload) -> dict[int, float]:
+    """Tokens of each prompt length that occurs, and its share of the requests."""
+    shares: dict[int, float] = {}
+    for bucket in workload.buckets:
+        shares[bucket.prompt_tokens] = shares.get(bucket.prompt_tokens, 0.0) + bucket.weight
+    return shares
+
+
+def decode_contexts(workload: Workload) -> dict[float, float]:
+    """
+    Mean tokens in the KV cache over the decode steps of each bucket, and its share of all steps.
+
+    Where nothing is decoded, the shares are those of the requests.
+    """
+    decoded = workload.longest_output_tokens > 1
+    steps: dict[float, float] = {}
+    for bucket in workload.buckets:
+        context = bucket.prompt_tokens + (bucket.output_tokens - 1) / 2
+        needed = bucket.weight * (bucket.output_tokens - 1 if decoded else 1)
+        if needed:
+            steps[context] = steps.get(context, 0.0) + needed
+    total = fsum(steps.values())
+    return {context: needed / total for context, needed in steps.items()}
 
 
 def stage_times(
@@ -144,8 +181,21 @@ class _Pricing:
     counts: Counter[Source] = field(default_factory=Counter)
     num_own: int = 0
 
+    def tokens(self, phase: Phase) -> Mapping[int, float] | Mapping[float, float]:
+        """Prompt lengths or contexts to ask for, and the share of each."""
+        if phase == "prefill":
+            return prompt_lengths(self.workload)
+        return decode_contexts(self.workload)
+
+    def mean(self, phase: Phase, ask: Callable[[float], LayerLatency]) -> FloatArray:
+        """Shape (M,): the mean over all lengths."""
+        seconds = np.zeros(len(self.sizes))
+        for tokens, share in self.tokens(phase).items():
+            seconds += share * self.take(phase, ask(tokens))
+        return seconds
+
     def take(self, phase: Phase, answer: LayerLatency) -> FloatArray:
-        if phase == "prefill" or self.workload.output_tokens > 1:
+        if phase == "prefill" or self.workload.longest_output_tokens > 1:
             self.counts.update(map(Source, answer.sources.tolist()))
             self.num_own += answer.num_own
         return answer.seconds
@@ -154,30 +204,36 @@ class _Pricing:
         """Shapes (F, K, M): prefill and decode."""
         shape = (len(self.formats), len(self.model.kinds), len(self.sizes))
         prefill, decode = np.zeros(shape), np.zeros(shape)
-        context = mean_context(self.workload)
         for f, layer_format in enumerate(self.formats):
             if not stage.formats[f]:
                 continue
             kernel = stage.kernels[layer_format.name]
             for k, kind in enumerate(self.model.kinds):
                 where = (kind, stage.gpu, self.engine.name, kernel, layer_format, stage.tp)
-                on = (*where, stage.link, self.sizes)
-                prefill[f, k] = self.take(
-                    "prefill", prefill_layer_s(*on, self.workload.prompt_tokens, self.tables)
-                )
-                decode[f, k] = self.take(
-                    "decode", decode_layer_s(*on, context, self.engine.kv_bits, self.tables)
-                )
+                prefill[f, k], decode[f, k] = self.layer((*where, stage.link, self.sizes))
         return prefill, decode
+
+    def layer(self, on: _LayerPlace) -> tuple[FloatArray, FloatArray]:
+        """Shapes (M,): prefill and decode of one layer."""
+
+        def prefill(tokens: float) -> LayerLatency:
+            return prefill_layer_s(*on, int(tokens), self.tables)
+
+        def decode(context: float) -> LayerLatency:
+            return decode_layer_s(*on, context, self.engine.kv_bits, self.tables)
+
+        return self.mean("prefill", prefill), self.mean("decode", decode)
 
     def end(
         self, seconds: Callable[..., LayerLatency], phase: Phase, stage: StageType
     ) -> FloatArray:
         """Shape (M,): embedding or head."""
-        prompt = self.workload.prompt_tokens
-        tokens = prompt if phase == "prefill" else mean_context(self.workload)
         where = (self.model, stage.gpu, self.engine.name, stage.tp, stage.link)
-        return self.take(phase, seconds(*where, phase, self.sizes, tokens, self.tables))
+
+        def ask(tokens: float) -> LayerLatency:
+            return seconds(*where, phase, self.sizes, tokens, self.tables)
+
+        return self.mean(phase, ask)
 
 
 def stage_bytes(
@@ -205,12 +261,13 @@ def stage_bytes(
     Returns
     -------
     dict
-        ``weight_bytes`` (G, F, K); ``kv_bytes`` (G, K) of one request at full length;
+        ``weight_bytes`` (G, F, K); ``kv_bytes`` (G, K) of one request at full length,
+        the mean of several lengths;
         ``embedding_bytes``, ``head_bytes`` and ``shared_bytes`` (G,), the last what tied weights
         save where both are held; ``prefill_work_bytes``, ``decode_work_bytes`` and
         ``head_prefill_work_bytes``, ``head_decode_work_bytes`` (G, M).
     """
-    kinds, tokens = model.kinds, workload.prompt_tokens + workload.output_tokens
+    kinds = model.kinds
     head = np.array([head_bytes(model, tp) for tp in tps])
     logits = np.array([logits_bytes(model, sizes, tp) for tp in tps])
     return {
@@ -218,16 +275,23 @@ def stage_bytes(
             [[[layer_weight_bytes(k, f, tp) for k in kinds] for f in formats] for tp in tps]
         ),
         "kv_bytes": np.array(
-            [[kv_bytes_per_request(k, tokens, engine.kv_bits, tp) for k in kinds] for tp in tps]
+            [[_mean_kv_bytes(k, workload, engine.kv_bits, tp) for k in kinds] for tp in tps]
         ),
         "embedding_bytes": np.array([embedding_bytes(model, tp) for tp in tps]),
         "head_bytes": head,
         "shared_bytes": head if model.tied_embeddings else np.zeros_like(head),
-        "prefill_work_bytes": _work_bytes(model, sizes * workload.prompt_tokens, tps),
+        "prefill_work_bytes": _work_bytes(model, sizes * workload.longest_prompt_tokens, tps),
         "decode_work_bytes": _work_bytes(model, sizes, tps),
         "head_prefill_work_bytes": logits,
         "head_decode_work_bytes": logits.copy(),
     }
+
+
+def _mean_kv_bytes(kind: LayerKind, workload: Workload, kv_bits: int, tp: int) -> float:
+    return fsum(
+        bucket.weight * kv_bytes_per_request(kind, bucket.tokens, kv_bits, tp)
+        for bucket in workload.buckets
+    )
 
 
 def _work_bytes(model: Model, rows: IntArray, tps: Sequence[int]) -> FloatArray:

@@ -1,14 +1,18 @@
 """The nouns of a request: what GPUs there are, how they are joined, and what is to be served."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil, fsum, isclose
 
 from profiles.errors import InputError
 from profiles.gpus import Gpu
+from profiles.lengths import LengthBucket, merge_lengths
 from profiles.links import Link
 
 __all__ = ["TENSOR_PARALLEL_SIZES", "Cluster", "EngineSettings", "GpuGroup", "Node", "Workload"]
 
 TENSOR_PARALLEL_SIZES = (1, 2, 4, 8)
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +113,17 @@ class Cluster:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """
-    What is served: a batch of equal requests.
+    What is served: a batch of equal requests, or of several lengths (see `mixed`).
 
     Parameters
     ----------
     batch_sizes
         Requests served together; with several, the plan chooses one.
     prompt_tokens, output_tokens
-        Length of every prompt and every answer, in tokens.
+        Length of every prompt and every answer, in tokens; of several lengths the means, rounded
+        up.
+    lengths
+        Several lengths, their weights summing to 1; empty where all requests are alike.
     num_requests
         Requests in all, served in waves of one batch; None means one batch.
     prefill_micro_batches, decode_micro_batches
@@ -129,6 +136,43 @@ class Workload:
     num_requests: int | None = None
     prefill_micro_batches: tuple[int, ...] | None = None
     decode_micro_batches: tuple[int, ...] | None = None
+    lengths: tuple[LengthBucket, ...] = ()
+
+    @classmethod
+    def mixed(
+        cls,
+        lengths: Sequence[LengthBucket],
+        *,
+        batch_sizes: tuple[int, ...],
+        num_requests: int | None = None,
+        prefill_micro_batches: tuple[int, ...] | None = None,
+        decode_micro_batches: tuple[int, ...] | None = None,
+    ) -> "Workload":
+        """
+        Requests of several lengths.
+
+        Parameters
+        ----------
+        lengths
+            At least one; weights in any unit. Other parameters are those of the class.
+
+        Raises
+        ------
+        InputError
+            When there is no length, or a number is out of range.
+        """
+        if not lengths:
+            raise InputError("lengths is empty; give at least one.")
+        buckets = merge_lengths(lengths)
+        return cls(
+            batch_sizes=batch_sizes,
+            prompt_tokens=_mean_rounded_up(buckets, "prompt_tokens"),
+            output_tokens=_mean_rounded_up(buckets, "output_tokens"),
+            num_requests=num_requests,
+            prefill_micro_batches=prefill_micro_batches,
+            decode_micro_batches=decode_micro_batches,
+            lengths=buckets if len(buckets) > 1 else (),
+        )
 
     def __post_init__(self) -> None:
         numbers = {
@@ -144,6 +188,47 @@ class Workload:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
         if not self.batch_sizes:
             raise InputError("batch_sizes is empty; give at least one batch size.")
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        if not self.lengths:
+            return
+        total = fsum(bucket.weight for bucket in self.lengths)
+        if not isclose(total, 1.0):
+            raise InputError(f"Weights of lengths sum to {total}, not 1; use Workload.mixed.")
+        for name in ("prompt_tokens", "output_tokens"):
+            mean = _mean_rounded_up(self.lengths, name)
+            if getattr(self, name) != mean:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but the lengths have {mean} on average; "
+                    "use Workload.mixed."
+                )
+
+    @property
+    def buckets(self) -> tuple[LengthBucket, ...]:
+        """All lengths that occur, their weights summing to 1; one where requests are alike."""
+        alike = LengthBucket(prompt_tokens=self.prompt_tokens, output_tokens=self.output_tokens)
+        return self.lengths or (alike,)
+
+    @property
+    def longest_prompt_tokens(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(bucket.prompt_tokens for bucket in self.buckets)
+
+    @property
+    def longest_output_tokens(self) -> int:
+        """Tokens of the longest answer."""
+        return max(bucket.output_tokens for bucket in self.buckets)
+
+    @property
+    def longest_tokens(self) -> int:
+        """Most tokens that a request has, prompt and output together."""
+        return max(bucket.tokens for bucket in self.buckets)
+
+
+def _mean_rounded_up(buckets: Sequence[LengthBucket], name: str) -> int:
+    mean = fsum(bucket.weight * getattr(bucket, name) for bucket in buckets)
+    return ceil(mean - _ROUNDING)  # a mean of whole numbers may come out an ulp too large
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

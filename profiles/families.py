@@ -28,6 +28,8 @@ class Family:
         Which matrices have biases when the config does not say.
     qk_norm
         Whether queries and keys are normalised per head.
+    router_bias
+        Whether the choice of experts adds a bias to each.
     position_offset
         Extra rows of the matrix of learned positions; None if there is no such matrix.
     window_rule
@@ -44,6 +46,7 @@ class Family:
     out_bias: bool = False
     ffn_bias: bool = False
     qk_norm: bool = False
+    router_bias: bool = False
     position_offset: int | None = None
     window_rule: WindowRule = "none"
     defaults: Mapping[str, object] = field(default_factory=dict)
@@ -89,6 +92,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "phi3": Family(window_rule="all"),
     "deepseek": Family(),
+    "glm4_moe": Family(qkv_bias=True, router_bias=True),
     "opt": _layer_norm(tied=True, position_offset=2),
     "bloom": _layer_norm(tied=True, final_vectors=4),
     "gpt2": _layer_norm(tied=True, position_offset=0),

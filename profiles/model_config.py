@@ -71,7 +71,7 @@ def _model(fields: ConfigFields, family: Family, name: str) -> Model:
     base = _base_kind(fields, family)
     windows = layer_windows(fields, family, num_layers)
     sparse = _sparse_layers(fields, num_layers)
-    moe = _moe_kind(fields, base) if any(sparse) else base
+    moe = _moe_kind(fields, family, base) if any(sparse) else base
     layers = [
         dataclasses.replace(moe if is_sparse else base, window=window)
         for is_sparse, window in zip(sparse, windows, strict=True)
@@ -258,20 +258,21 @@ def _sparse_layers(fields: ConfigFields, num_layers: int) -> list[bool]:
     ]
 
 
-def _moe_kind(fields: ConfigFields, dense: LayerKind) -> LayerKind:
+def _moe_kind(fields: ConfigFields, family: Family, dense: LayerKind) -> LayerKind:
     num_experts = _num_experts(fields)
     ffn = fields.optional_integer("moe_intermediate_size") or dense.ffn
     shared = fields.optional_integer("shared_expert_intermediate_size", at_least=0)
     if shared is None:
         shared = ffn * fields.integer("n_shared_experts", default=0, at_least=0)
     gate = dense.hidden if fields.has("shared_expert_intermediate_size") else 0
+    router = num_experts * (dense.hidden + family.router_bias)
     return dataclasses.replace(
         dense,
         num_experts=num_experts,
         experts_per_token=fields.integer("num_experts_per_tok", "num_experts_per_token"),
         ffn=ffn,
         shared_ffn=shared,
-        small_weights=dense.small_weights + num_experts * dense.hidden + gate,
+        small_weights=dense.small_weights + router + gate,
     )
 
 

@@ -5,15 +5,14 @@ The columns are those of `profiles.table_schema.COLUMNS`; a table may have more,
 alone. A row that breaks the schema is named by file and line.
 """
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from profiles.csv_lines import CsvLine, csv_lines, read_csv_text
 from profiles.errors import InputError, TableError
 from profiles.table_schema import COLUMNS, KEY_COLUMNS, Value, check_kernel
 
@@ -41,14 +40,6 @@ class CostTable:
     rows: pd.DataFrame
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A row as text, and the line it stood on."""
-
-    number: int
-    cells: Mapping[str, str]
-
-
 def read_cost_table(path: str | Path) -> CostTable:
     """
     Read and check a cost table.
@@ -70,11 +61,7 @@ def read_cost_table(path: str | Path) -> CostTable:
         raise TableError("There is no such file; check the path.", file=str(path))
     if path.suffix.lower() == ".parquet":
         return cost_table_from_rows(_parquet_rows(path), str(path))
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"It cannot be read as UTF-8 text ({error}).", file=str(path)) from None
-    return cost_table_from_text(text, str(path))
+    return cost_table_from_text(read_csv_text(path), str(path))
 
 
 def _parquet_rows(path: Path) -> list[dict[str, object]]:
@@ -101,28 +88,11 @@ def cost_table_from_text(text: str, name: str) -> CostTable:
     TableError
         Naming the table and the line (the header is line 1).
     """
-    return _table(list(_csv_lines(text, name)), name)
 
-
-def _csv_lines(text: str, name: str) -> Iterator[_Line]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [cell.strip() for cell in next(reader, [])]
+    def check_header(header: Sequence[str]) -> None:
         _check_header(header, name)
-        start = reader.line_num + 1
-        for cells in reader:
-            if len(cells) not in (0, len(header)):
-                raise TableError(
-                    f"It has {len(cells)} cells, but the header has {len(header)}.",
-                    file=name,
-                    line=start,
-                )
-            if cells:
-                stripped = (cell.strip() for cell in cells)
-                yield _Line(start, dict(zip(header, stripped, strict=True)))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise TableError(f"It is not CSV ({error}).", file=name, line=reader.line_num) from None
+
+    return _table(list(csv_lines(text, name, check_header)), name)
 
 
 def cost_table_from_rows(rows: Sequence[Mapping[str, object]], name: str) -> CostTable:
@@ -145,7 +115,7 @@ def cost_table_from_rows(rows: Sequence[Mapping[str, object]], name: str) -> Cos
     if rows:
         _check_header(header, name)
     lines = [
-        _Line(number, {column: _cell_text(row.get(column)) for column in COLUMNS})
+        CsvLine(number, {column: _cell_text(row.get(column)) for column in COLUMNS})
         for number, row in enumerate(rows, start=2)
     ]
     return _table(lines, name)
@@ -172,7 +142,7 @@ def _check_header(header: Sequence[str], name: str) -> None:
         )
 
 
-def _table(lines: Sequence[_Line], name: str) -> CostTable:
+def _table(lines: Sequence[CsvLine], name: str) -> CostTable:
     if not lines:
         raise TableError("It has no rows; add at least one.", file=name)
     rows = [_checked(line, name) for line in lines]
@@ -180,7 +150,7 @@ def _table(lines: Sequence[_Line], name: str) -> CostTable:
     return CostTable(name=name, rows=frame.astype(dict.fromkeys(_NULLABLE, "Int64")))
 
 
-def _checked(line: _Line, name: str) -> dict[str, Value]:
+def _checked(line: CsvLine, name: str) -> dict[str, Value]:
     column = ""
     row: dict[str, Any] = {}
     try:
@@ -196,7 +166,7 @@ def _checked(line: _Line, name: str) -> dict[str, Value]:
 
 
 def _without_repeats(
-    rows: Sequence[dict[str, Value]], lines: Sequence[_Line], name: str
+    rows: Sequence[dict[str, Value]], lines: Sequence[CsvLine], name: str
 ) -> list[dict[str, Value]]:
     """The rows, each key once; two rows of one key must have the same latency."""
     first: dict[tuple[Value, ...], int] = {}

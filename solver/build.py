@@ -17,7 +17,7 @@ from profiles.errors import InputError
 from profiles.formats import Format, find_format
 from profiles.quality import best_anchor, given_anchor
 from profiles.tables import CostTable
-from solver.cautions import check_positions, table_cautions
+from solver.cautions import check_positions, length_cautions, table_cautions
 from solver.places import FormatChoice, Place, find_places, layer_formats, stage_types
 from solver.problem import (
     BatchOption,
@@ -86,13 +86,15 @@ class BuiltProblem:
         Weakest provenance of the times.
     times_by_source
         How many single times are ``measured``, ``interpolated`` and ``analytic``: one per stage
-        type, format, kind of layer (or embedding, or head), micro-batch size and phase.
+        type, format, kind of layer (or embedding, or head), micro-batch size, phase and length.
     errors
         What is known about the calibrated model's error, by (GPU name, format name).
     quality_source
         What the quality loss rests on, in words: ``measured``, ``analytic`` or ``given`` first.
     default_loss_limit_nats
         Loss of the whole model at uniform 4 bits; None when no 4-bit loss is known.
+    workload
+        What is served, with all lengths, of which the problem has the means.
     warnings
         What the user should know before trusting the plan.
     """
@@ -105,6 +107,7 @@ class BuiltProblem:
     errors: Mapping[tuple[str, str], ModelError]
     quality_source: str
     default_loss_limit_nats: float | None
+    workload: Workload
     warnings: tuple[str, ...]
 
 
@@ -183,7 +186,12 @@ def build_problem(
         errors=_errors(stages, engine.name),
         quality_source=loss.text,
         default_loss_limit_nats=loss.at_4_bits,
-        warnings=tuple(dict.fromkeys((*model.notes, *too_long, *unused, *unanswered))),
+        workload=workload,
+        warnings=tuple(
+            dict.fromkeys(
+                (*model.notes, *length_cautions(workload), *too_long, *unused, *unanswered)
+            )
+        ),
     )
 
 

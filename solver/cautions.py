@@ -1,17 +1,19 @@
 """What a user should know about a request before trusting its plan."""
 
 from collections.abc import Sequence
+from math import fsum, sqrt
 
 from cost_model.arrays import IntArray
-from cost_model.stages import TimeSources, mean_context
+from cost_model.stages import TimeSources, decode_contexts, prompt_lengths
 from profiles.architecture import Model
 from profiles.cluster import EngineSettings, Workload
 from profiles.errors import InputError
 from profiles.tables import CostTable
 
-__all__ = ["check_positions", "table_cautions"]
+__all__ = ["check_positions", "length_cautions", "table_cautions"]
 
 _MOST_LISTED = 8
+_DEVIATIONS = 2
 
 
 def check_positions(model: Model, workload: Workload) -> tuple[str, ...]:
@@ -23,19 +25,47 @@ def check_positions(model: Model, workload: Workload) -> tuple[str, ...]:
     InputError
         When the positions are learned, so that the model has none to give to the tokens beyond.
     """
-    tokens = workload.prompt_tokens + workload.output_tokens
+    tokens = workload.longest_tokens
     if model.max_positions is None or tokens <= model.max_positions:
         return ()
+    longest = " of the longest request" * bool(workload.lengths)
     found = (
-        f"Prompt and output are {tokens} tokens together, but {model.name} has "
+        f"Prompt and output{longest} are {tokens} tokens together, but {model.name} has "
         f"{model.max_positions} positions"
     )
     if model.learned_positions:
         raise InputError(
             f"{found}, which are learned: it cannot run longer requests; shorten them.",
-            pointer="/workload/prompt_tokens",
+            pointer="/workload" if workload.lengths else "/workload/prompt_tokens",
         )
     return (f"{found}: its answers may be poor beyond unless its positions are scaled.",)
+
+
+def length_cautions(workload: Workload) -> tuple[str, ...]:
+    """What the means over several lengths leave out."""
+    if not workload.lengths:
+        return ()
+    means = (
+        f"Lengths are request-weighted means over {len(workload.lengths)} buckets, an "
+        f"approximation: prompt {workload.prompt_tokens} tokens (longest "
+        f"{workload.longest_prompt_tokens}), output {workload.output_tokens} (longest "
+        f"{workload.longest_output_tokens}). Latency is that of a mean answer: a batch whose "
+        "places are not filled anew ends later, with its longest answer."
+    )
+    return (means, _kv_caution(workload))
+
+
+def _kv_caution(workload: Workload) -> str:
+    """How far the KV cache of a batch strays from the mean that memory is planned for."""
+    mean = fsum(bucket.weight * bucket.tokens for bucket in workload.lengths)
+    square = fsum(bucket.weight * (bucket.tokens - mean) ** 2 for bucket in workload.lengths)
+    batch = min(workload.batch_sizes)
+    beyond = min(_DEVIATIONS * sqrt(square / batch), workload.longest_tokens - mean)
+    return (
+        f"KV cache is planned for {mean:.0f} tokens per request, the mean at full length; a batch "
+        f"of {batch} drawn at random that reaches it all at once may hold {beyond / mean:.0%} more "
+        "(two standard deviations). Lower engine.memory_fraction to leave room for that."
+    )
 
 
 def table_cautions(
@@ -84,12 +114,14 @@ def _about_others(tables: Sequence[CostTable], model: Model) -> tuple[str, ...]:
 
 
 def _asked(model: Model, engine: EngineSettings, workload: Workload, sizes: IntArray) -> str:
-    decode = f", {mean_context(workload):g} context tokens in decode"
+    prompts = _some([f"{tokens}" for tokens in prompt_lengths(workload)])
+    contexts = _some([f"{tokens:g}" for tokens in sorted(decode_contexts(workload))])
+    decode = f", {contexts} context tokens in decode"
     kinds = (*(kind.name for kind in model.kinds), "embedding", "lm_head")
     return (
         f"model {model.name}, engine {engine.name}, layer kinds {', '.join(kinds)}, "
-        f"{workload.prompt_tokens} prompt tokens in prefill"
-        f"{decode if workload.output_tokens > 1 else ''}, "
+        f"{prompts} prompt tokens in prefill"
+        f"{decode if workload.longest_output_tokens > 1 else ''}, "
         f"batch sizes {_some(tuple(map(str, sizes)))}"
     )
 

@@ -1,24 +1,31 @@
 """What is served and by what: model, engine, workload, formats, quality figures."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from api.schemas.base import LIST, NAME, OBJECT, SCALAR, Name, Schema, form_of
+from profiles.lengths import LEAST_WEIGHT, MOST_TOKENS, MOST_WEIGHT
 
 __all__ = [
+    "BatchSpec",
     "EngineChoice",
     "EngineSpec",
     "FormatsChoice",
     "FormatsSpec",
+    "LengthSpec",
+    "MixedWorkloadSpec",
     "ModelChoice",
     "ModelSpec",
     "QualitySpec",
+    "WorkloadChoice",
     "WorkloadSpec",
 ]
 
 MAX_BATCH = 65536
-MAX_TOKENS = 10_000_000
+MAX_LENGTHS = 10_000
+EQUAL, MIXED = "<equal>", "<mixed>"
 BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH)]
 FormatNames = Annotated[list[Name], Field(min_length=1, max_length=32)]
 
@@ -89,16 +96,14 @@ EngineChoice = Annotated[
 """An engine by name, or with its settings."""
 
 
-class WorkloadSpec(Schema):
-    """A batch of equal requests served together."""
+class BatchSpec(Schema):
+    """Requests served together, whatever their lengths."""
 
     batch_size: Annotated[
         Annotated[BatchSize, Tag(SCALAR)]
         | Annotated[list[BatchSize], Field(min_length=1, max_length=64), Tag(LIST)],
         Discriminator(_scalar_or_list),
     ] = Field(description="Requests served together; with a list, the plan chooses one.")
-    prompt_tokens: int = Field(ge=1, le=MAX_TOKENS, description="Tokens of every prompt.")
-    output_tokens: int = Field(ge=1, le=MAX_TOKENS, description="Tokens of every answer.")
     num_requests: int | None = Field(
         default=None,
         ge=1,
@@ -117,6 +122,80 @@ class WorkloadSpec(Schema):
         max_length=512,
         description="Allowed decode micro-batch sizes; default: ceil(batch / m) for every m.",
     )
+
+
+class WorkloadSpec(BatchSpec):
+    """A batch of equal requests served together."""
+
+    prompt_tokens: int = Field(ge=1, le=MOST_TOKENS, description="Tokens of every prompt.")
+    output_tokens: int = Field(ge=1, le=MOST_TOKENS, description="Tokens of every answer.")
+
+
+class LengthSpec(Schema):
+    """Requests of one length."""
+
+    prompt_tokens: int = Field(ge=1, le=MOST_TOKENS, description="Tokens of their prompts.")
+    output_tokens: int = Field(ge=1, le=MOST_TOKENS, description="Tokens of their answers.")
+    weight: float = Field(
+        default=1.0,
+        ge=LEAST_WEIGHT,
+        le=MOST_WEIGHT,
+        description="How many there are, in any unit.",
+    )
+
+
+class MixedWorkloadSpec(BatchSpec):
+    """A batch of requests of several lengths, by means over the lengths."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["lengths"]}, {"required": ["lengths_file"]}]}
+    )
+
+    lengths: list[LengthSpec] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_LENGTHS,
+        description="The lengths that occur, in place of prompt_tokens and output_tokens.",
+    )
+    lengths_file: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="Path of a CSV file of lengths (columns prompt_tokens, output_tokens and, if "
+        "wanted, weight), relative to the request file. Command line only.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lengths_alone(cls, data: object) -> object:
+        both = [name for name in ("prompt_tokens", "output_tokens") if name in _keys(data)]
+        if both:
+            raise ValueError(
+                f"gives both {both[0]} and lengths; leave out {' and '.join(both)}, or the lengths"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.lengths is None) == (self.lengths_file is None):
+            raise ValueError("give exactly one of lengths and lengths_file")
+        return self
+
+
+def _keys(value: object) -> Collection[str]:
+    return value.keys() if isinstance(value, dict) else ()
+
+
+def _mixed_or_equal(value: object) -> str:
+    given = {"lengths", "lengths_file"}.intersection(_keys(value))
+    return MIXED if given or isinstance(value, MixedWorkloadSpec) else EQUAL
+
+
+WorkloadChoice = Annotated[
+    Annotated[WorkloadSpec, Tag(EQUAL)] | Annotated[MixedWorkloadSpec, Tag(MIXED)],
+    Discriminator(_mixed_or_equal),
+]
+"""Equal requests, or several lengths."""
 
 
 class FormatsSpec(Schema):

@@ -46,6 +46,8 @@ PUBLISHED = {
     "qwen3-32b": 32_762_123_264,
     "qwen3-30b-a3b": 30_532_122_624,
     "qwen3-235b-a22b": 235_093_634_560,
+    "gemma-3-27b": 27_009_346_304,  # 27 432 406 640 less the vision tower of 423 060 336
+    "glm-4.5-air": 106_852_251_264,  # 110 468 824 832 less the layer for multi-token prediction
 }
 
 PUBLISHED_CONFIGS = {
@@ -170,6 +172,12 @@ def test_gemma_3_attends_fully_in_every_sixth_layer():
     assert model.vocab == 262208
 
 
+def test_gemma_3_27b_has_ten_full_layers_of_62():
+    model = find_model("gemma-3-27b")
+    assert [i for i, window in enumerate(windows(model)) if window is None] == list(range(5, 62, 6))
+    assert {window for window in windows(model) if window} == {1024}
+
+
 def test_layer_types_say_which_layers_slide():
     assert windows(read("gpt-oss-20b")) == [128, None] * 12
 
@@ -190,6 +198,55 @@ def test_the_first_layer_of_deepseek_moe_is_dense():
     dense, sparse = model.kinds
     assert (dense.name, dense.ffn, dense.num_experts) == ("decoder-dense", 10944, 0)
     assert (sparse.name, sparse.ffn, sparse.shared_ffn) == ("decoder-moe", 1408, 2 * 1408)
+
+
+def test_the_first_layer_of_glm_4_5_air_is_dense():
+    """Every token of the others visits 8 of 128 experts and one more: 9 x 3 x 4096 x 1408."""
+    model = find_model("glm-4.5-air")
+    assert model.layer_kinds == (0,) + (1,) * 45
+    dense, sparse = model.kinds
+    assert (dense.name, dense.ffn_weights) == ("decoder-dense", 3 * 4096 * 10944)
+    assert (sparse.name, sparse.ffn_weights) == ("decoder-moe", 129 * 3 * 4096 * 1408)
+    assert sparse.active_ffn_weights == 9 * 3 * 4096 * 1408
+
+
+def test_glm_4_5_air_is_read_from_its_own_config():
+    """As published, with `attention_bias`, counted also where the output has none."""
+    config = {
+        "architectures": ["Glm4MoeForCausalLM"],
+        "attention_bias": True,
+        "first_k_dense_replace": 1,
+        "head_dim": 128,
+        "hidden_act": "silu",
+        "hidden_size": 4096,
+        "intermediate_size": 10944,
+        "max_position_embeddings": 131072,
+        "model_type": "glm4_moe",
+        "moe_intermediate_size": 1408,
+        "n_group": 1,
+        "n_routed_experts": 128,
+        "n_shared_experts": 1,
+        "num_attention_heads": 96,
+        "num_experts_per_tok": 8,
+        "num_hidden_layers": 46,
+        "num_key_value_heads": 8,
+        "num_nextn_predict_layers": 1,
+        "tie_word_embeddings": False,
+        "topk_group": 1,
+        "use_qk_norm": False,
+        "vocab_size": 151552,
+    }
+    model = model_from_config(config, "m")
+    assert model.num_parameters - 46 * 4096 == PUBLISHED["glm-4.5-air"]
+    assert model.notes == ()
+
+
+@pytest.mark.parametrize("model_type", ["deepseek_v2", "deepseek_v3"])
+def test_dense_first_layers_do_not_make_up_for_latent_attention(model_type):
+    """DeepSeek-V2-Lite and Moonlight: one dense layer, then experts, all with MLA."""
+    config = LLAMA | {"model_type": model_type, "first_k_dense_replace": 1, "kv_lora_rank": 512}
+    with pytest.raises(InputError, match=r"multi-head latent attention \(MLA\): not modelled"):
+        model_from_config(config, "m")
 
 
 def test_experts_in_every_second_layer_and_not_where_listed():
@@ -248,6 +305,8 @@ POSITIONS = {
     "mixtral-": 32768,
     "qwen2.5-": 32768,
     "qwen3-": 40960,
+    "gemma-3-": 131072,
+    "glm-4.5-": 131072,
 }
 
 
