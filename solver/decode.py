@@ -8,12 +8,12 @@ from solver.formulation import Formulation
 from solver.problem import FloatArray
 from solver.result import Plan, Stage
 
-__all__ = ["read_order", "read_plan"]
+__all__ = ["read_plan", "read_stages"]
 
 
 def read_plan(form: Formulation, point: FloatArray) -> Plan:
     """
-    Read a plan from a point of the exact (not merged) formulation.
+    Read a plan from a point of a formulation that is neither merged nor pooled.
 
     Parameters
     ----------
@@ -25,7 +25,10 @@ def read_plan(form: Formulation, point: FloatArray) -> Plan:
     inst = form.instance
     sizes = inst.problem.micro_batches
     stages, position = [], 0
-    for slot, formats in read_order(form, point):
+    whole = np.rint(point).astype(int)
+    layers = _layers_of_slots(form, whole)
+    for slot in _order(form, whole):
+        formats = tuple(layers[slot])
         stages.append(Stage(group=form.slots[slot].group, first_layer=position, formats=formats))
         position += len(formats)
     return Plan(
@@ -36,11 +39,25 @@ def read_plan(form: Formulation, point: FloatArray) -> Plan:
     )
 
 
-def read_order(form: Formulation, point: FloatArray) -> list[tuple[int, tuple[int, ...]]]:
-    """Slots in pipeline order with the formats of their layers, of any formulation."""
+def read_stages(form: Formulation, point: FloatArray) -> list[tuple[int, int]]:
+    """
+    Group and number of layers of every stage, in pipeline order.
+
+    Equal stages that the formulation pools share its layers evenly, the first and the last stage of
+    the pipeline taking the smaller shares.
+    """
     whole = np.rint(point).astype(int)
-    layers = _layers_of_slots(form, whole)
-    return [(k, tuple(layers[k])) for k in _order(form, whole) if layers[k]]
+    order = _order(form, whole)
+    where: dict[int, list[int]] = defaultdict(list)
+    for position, k in enumerate(order):
+        where[k].append(position)
+    ends = (0, len(order) - 1)
+    lengths = [0] * len(order)
+    for k, layers in _layers_of_slots(form, whole).items():
+        positions = sorted(where[k], key=ends.__contains__)
+        for index, position in enumerate(positions):
+            lengths[position] = len(layers[index :: len(positions)])
+    return [(form.slots[k].group, n) for k, n in zip(order, lengths, strict=True) if n]
 
 
 def _layers_of_slots(form: Formulation, whole: np.ndarray) -> dict[int, list[int]]:
@@ -56,7 +73,7 @@ def _order(form: Formulation, whole: np.ndarray) -> list[int]:
     columns, order = form.columns, list[int]()
     place = _only(columns.first, whole)
     for r, row in enumerate(columns.start):
-        starting = [k for k, column in enumerate(row) if whole[column]]
+        starting = [k for k, column in enumerate(row) for _ in range(whole[column])]
         ends = columns.cross[r] if r < len(columns.cross) else columns.last
         first = place if r == 0 else None
         last = next((k for k, column in enumerate(ends) if whole[column]), None)
@@ -100,8 +117,7 @@ def _fill(
     waiting: dict[int, list[int]] = defaultdict(list)
     for k in starting:
         waiting[form.slots[k].node].append(k)
-    for slots in waiting.values():
-        slots.sort(key=lambda k: (k != first, k == last, k))
+    waiting = {node: _with_ends(slots, first, last) for node, slots in waiting.items()}
     visits_left: dict[int, int] = defaultdict(int)
     for node in walk:
         visits_left[node] += 1
@@ -109,10 +125,20 @@ def _fill(
     for position, node in enumerate(walk):
         visits_left[node] -= 1
         passing = position == 0 and first is None
-        slots = waiting[node]
+        slots = waiting.get(node, [])
         if visits_left[node] == 0:
             order += slots
             waiting[node] = []
         elif not passing:
             order.append(slots.pop(0))
     return order
+
+
+def _with_ends(slots: list[int], first: int | None, last: int | None) -> list[int]:
+    """The slots in order, one copy of the first before all and one of the last behind."""
+    inner, head, tail = sorted(slots), list[int](), list[int]()
+    for end, k in ((head, first), (tail, last)):
+        if k in inner:
+            inner.remove(k)
+            end.append(k)
+    return head + inner + tail

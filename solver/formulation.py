@@ -25,6 +25,9 @@ Constraints (names of the functions below)
                  are at most its GPUs times A, D and memory (implied by whole slots, not by the
                  relaxation, where slots share GPUs)
     route        links between stages: see `solver.route`
+    box          where the instance bounds the paces: a[k] <= A_high used[k], the same for d, and
+                 n[k] <= (most whole layers within the paces and memory) used[k], which rounds
+                 down what the relaxation would fill with fractions of layers
 
 Latency is linear in these: T = sum a + links + (m_p-1) A + sum d + links + (m_d-1) D + (n-2) tau.
 
@@ -40,8 +43,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from profiles.units import GIB
+from solver.capacity import most_layers, most_layers_of_kind
 from solver.columns import Columns
-from solver.instance import Instance, Run, Slot, layer_runs, make_slots
+from solver.instance import Instance, Interval, Run, Slot, layer_runs, make_slots, slots_of
 from solver.linear import Expression, LinearModel, ModelBuilder, combine, total
 from solver.loads import Loads, slot_loads
 from solver.objective import Limits
@@ -51,6 +55,7 @@ from solver.route import Route, add_route
 __all__ = ["Formulation", "Quantity", "formulate"]
 
 _ROUNDING = 1e-9
+_TINY = 1e-200
 # Prices that differ by less than twice this share of the whole cluster's are one; see
 # `solver.prices`. Without the slack, presolve may find equalities of odd decimals infeasible.
 _PRICE_SLACK = 1e-7
@@ -103,14 +108,6 @@ class Formulation:
         """Slots made of a device class."""
         return [k for k, slot in enumerate(self.slots) if slot.device == device]
 
-    def hold(self, segments: Sequence[tuple[int, int]]) -> None:
-        """Fix the stages: slots in order with their numbers of layers; formats stay free."""
-        home = [slot for slot, num_layers in segments for _ in range(num_layers)]
-        for (r, k, _), column in self.columns.count.items():
-            run = self.runs[r]
-            held = home[run.first_layer : run.first_layer + run.num_layers].count(k)
-            self.builder.upper[column] = min(self.builder.upper[column], float(held))
-
     def model(self, objective: Expression) -> LinearModel:
         """The linear model with this objective."""
         return self.builder.build(objective)
@@ -123,6 +120,7 @@ def formulate(
     merged: bool = False,
     pooled: bool = False,
     spare_memory: bool = False,
+    stages: Sequence[tuple[int, int]] | None = None,
 ) -> Formulation:
     """
     State one subproblem.
@@ -136,12 +134,21 @@ def formulate(
     merged
         Whether to build the smaller relaxation instead of the exact model.
     pooled
-        Whether equal slots are one: the same relaxation in fewer columns, no integer program.
+        Whether equal slots are one: the same relaxation in fewer columns, and in whole numbers a
+        relaxation still.
     spare_memory
         Whether GPUs may be given memory they do not have; the quantity ``missing_bytes`` counts it.
+    stages
+        Group and number of layers of every stage in pipeline order, where they are fixed and only
+        formats are free (and the order, where all layers are alike).
     """
-    form = _empty(instance, limits, merged=merged, pooled=pooled)
+    slots, home = make_slots(instance.problem, pooled=pooled), None
+    if stages is not None:
+        slots, home = slots_of(instance.problem, stages)
+    form = _empty(instance, limits, slots, merged=merged)
     _add_columns(form, spare=spare_memory)
+    if home is not None:
+        _hold(form, home)
     _cover(form)
     _contiguous(form)
     _ends(form)
@@ -153,12 +160,16 @@ def formulate(
     _memory(form, loads, spare=spare_memory)
     _pace(form, loads)
     _share(form, loads, spare=spare_memory)
+    if not spare_memory:
+        _box(form, loads)
     _measure(form, loads)
     _limit(form, limits)
     return form
 
 
-def _empty(instance: Instance, limits: Limits, *, merged: bool, pooled: bool) -> Formulation:
+def _empty(
+    instance: Instance, limits: Limits, slots: tuple[Slot, ...], *, merged: bool
+) -> Formulation:
     problem = instance.problem
     exact = layer_runs(problem)
     kinds = [int(problem.layer_kinds[run.first_layer]) for run in exact]
@@ -175,7 +186,7 @@ def _empty(instance: Instance, limits: Limits, *, merged: bool, pooled: bool) ->
     return Formulation(
         instance=instance,
         runs=runs,
-        slots=make_slots(problem, pooled=pooled),
+        slots=slots,
         loss_limit=limits.loss_nats,
         merged=merged,
         kinds=kinds,
@@ -236,26 +247,48 @@ def _add_columns(form: Formulation, *, spare: bool) -> None:
     columns.first = [new(1, integer=True) for _ in range(num_slots)]
     columns.last = [new(1, integer=True) for _ in range(num_slots)]
     columns.both = [new(1, integer=True) for _ in range(num_slots)]
-    columns.prefill_pace, columns.decode_pace, columns.period = new(), new(), new()
+    columns.prefill_pace = _pace_column(form, form.instance.prefill_pace, form.prefill_unit)
+    columns.decode_pace = _pace_column(form, form.instance.decode_pace, form.decode_unit)
+    columns.period = new()
     for node, price in enumerate(form.instance.problem.node_price_usd_per_hour):
         if price > 0:
             columns.rent[node] = new(1, integer=True)
 
 
+def _pace_column(form: Formulation, pace: Interval, unit: float) -> int:
+    low, high = pace.low * (1 - _ROUNDING) / unit, pace.high * (1 + _ROUNDING) / unit
+    return form.builder.add(high, lower=low)
+
+
 def _most_layers(
     form: Formulation, run: int, slot: int, formats: BoolArray, *, spare: bool
 ) -> FloatArray:
-    """Shape (F,): layers of a run that a slot can hold in each format, by kernel and memory."""
+    """Shape (F,): layers of a run that a slot can hold in each format by kernel, memory, pace."""
     inst, place, size = form.instance, form.slots[slot], form.runs[run].num_layers
     allowed = formats & inst.problem.group_formats[place.group]
     most: FloatArray = np.where(allowed, float(size), 0.0)
     if spare:
         return most
-    room = max(float(inst.free_bytes[place.group]), 0.0)
-    layer_bytes = np.maximum(inst.layer_bytes[place.group, :, form.kinds[run]], 1e-300)
-    fitting = np.floor(np.minimum(room / layer_bytes * (1 + _ROUNDING), size))
+    where = (place.group, slice(None), form.kinds[run])
+    fitting = np.full(len(formats), float(size))
+    for layer, room in (
+        (inst.layer_bytes, max(float(inst.free_bytes[place.group]), 0.0)),
+        (inst.problem.prefill_s[..., inst.prefill], inst.prefill_pace.high),
+        (inst.problem.decode_s[..., inst.decode], inst.decode_pace.high),
+    ):
+        if room < np.inf:
+            held = room / np.maximum(layer[where], _TINY) * (1 + _ROUNDING)
+            fitting = np.minimum(fitting, np.floor(np.minimum(held, size)))
     smaller: FloatArray = np.minimum(most, fitting * place.copies)
     return smaller
+
+
+def _hold(form: Formulation, home: Sequence[int]) -> None:
+    """Every layer stays on the slot given for it."""
+    for (r, k, _), column in form.columns.count.items():
+        run = form.runs[r]
+        held = home[run.first_layer : run.first_layer + run.num_layers].count(k)
+        form.builder.upper[column] = min(form.builder.upper[column], float(held))
 
 
 def _cover(form: Formulation) -> None:
@@ -354,6 +387,45 @@ def _pace(form: Formulation, loads: Loads) -> None:
         (1 / form.decode_unit, form.route.return_s),
     )
     row(combine((1, once), (-1, {columns.period: 1.0})), upper=0)
+
+
+def _box(form: Formulation, loads: Loads) -> None:
+    """What the upper ends of the pace intervals mean for whole layers."""
+    inst, row = form.instance, form.builder.row
+    paces = (
+        (loads.prefill, inst.prefill_pace.high / form.prefill_unit),
+        (loads.decode, inst.decode_pace.high / form.decode_unit),
+    )
+    if all(high == np.inf for _, high in paces):
+        return
+    for k in range(len(form.slots)):
+        for load, high in paces:
+            if high < np.inf:
+                row(combine((1, load[k]), (-high * (1 + _ROUNDING), form.used(k))), upper=0)
+    _round_down(form)
+
+
+def _round_down(form: Formulation) -> None:
+    """A slot holds a whole number of layers, fewer where it is the first or the last stage."""
+    columns, row = form.columns, form.builder.row
+    most, entry, leave, alone = (
+        most_layers(form.instance, end)
+        for end in ((False, False), (True, False), (False, True), (True, True))
+    )
+    of_kind = most_layers_of_kind(form.instance)
+    for k, slot in enumerate(form.slots):
+        g = slot.group
+        ends = {
+            columns.first[k]: float(most[g] - entry[g]),
+            columns.last[k]: float(most[g] - leave[g]),
+            columns.both[k]: float(entry[g] + leave[g] - most[g] - alone[g]),
+        }
+        whole = (-float(most[g]), form.used(k))
+        row(combine((1, form.slot_counts(k)), whole, (1, ends)), upper=0)
+        if len(form.runs) > 1:
+            for r, kind in enumerate(form.kinds):
+                touch = (-float(of_kind[g, kind]), form.touches(r, k))
+                row(combine((1, form.slot_counts(k, r)), touch), upper=0)
 
 
 def _share(form: Formulation, loads: Loads, *, spare: bool) -> None:

@@ -1,6 +1,7 @@
-"""One subproblem of the search: a batch size, a pair of micro-batch sizes, a price interval."""
+"""One subproblem of the search: batch, pair of micro-batch sizes, intervals of price and pace."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import ceil, inf
@@ -9,7 +10,37 @@ import numpy as np
 
 from solver.problem import BatchOption, FloatArray, PipelineProblem
 
-__all__ = ["Instance", "Run", "Slot", "layer_runs", "make_slots"]
+__all__ = [
+    "ANYTHING",
+    "Instance",
+    "Interval",
+    "Run",
+    "Slot",
+    "layer_runs",
+    "make_slots",
+    "slots_of",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """All values from ``low`` to ``high``."""
+
+    low: float = 0.0
+    high: float = inf
+
+    @property
+    def width(self) -> float:
+        """High less low."""
+        return self.high - self.low
+
+    def halves(self) -> "tuple[Interval, Interval]":
+        """The lower and the upper half."""
+        middle = (self.low + self.high) / 2
+        return replace(self, high=middle), replace(self, low=middle)
+
+
+ANYTHING = Interval()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +83,31 @@ def make_slots(problem: PipelineProblem, *, pooled: bool = False) -> tuple[Slot,
     """As many copies of every stage group as its GPUs (and the layers) allow."""
     slots: list[Slot] = []
     for index, group in enumerate(problem.groups):
-        device = problem.devices[group.device]
-        copies = min(device.count // group.tensor_parallel, problem.num_layers)
-        slot = Slot(
-            group=index,
-            device=group.device,
-            node=device.node,
-            tensor_parallel=group.tensor_parallel,
-            copies=copies if pooled else 1,
-        )
-        slots += [slot] * (1 if pooled else copies)
+        count = problem.devices[group.device].count
+        copies = min(count // group.tensor_parallel, problem.num_layers)
+        slots += [_slot(problem, index, copies)] if pooled else [_slot(problem, index)] * copies
     return tuple(slots)
+
+
+def slots_of(
+    problem: PipelineProblem, stages: Sequence[tuple[int, int]]
+) -> tuple[tuple[Slot, ...], list[int]]:
+    """Slots for stages of given groups and lengths, equal ones by falling length; layers' slots."""
+    falling = sorted(range(len(stages)), key=lambda j: (stages[j][0], -stages[j][1]))
+    place = {j: k for k, j in enumerate(falling)}
+    home = [place[j] for j, (_, num_layers) in enumerate(stages) for _ in range(num_layers)]
+    return tuple(_slot(problem, stages[j][0]) for j in falling), home
+
+
+def _slot(problem: PipelineProblem, index: int, copies: int = 1) -> Slot:
+    group = problem.groups[index]
+    return Slot(
+        group=index,
+        device=group.device,
+        node=problem.devices[group.device].node,
+        tensor_parallel=group.tensor_parallel,
+        copies=copies,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +125,8 @@ class Instance:
         Indices of the micro-batch sizes of the two phases.
     price_low, price_high
         Price in USD per hour that the plan may have.
+    prefill_pace, decode_pace
+        Seconds that the slowest stage (or link) of each phase may take for one micro-batch.
     """
 
     problem: PipelineProblem
@@ -88,6 +135,8 @@ class Instance:
     decode: int
     price_low: float = 0.0
     price_high: float = inf
+    prefill_pace: Interval = ANYTHING
+    decode_pace: Interval = ANYTHING
 
     @property
     def num_prefill(self) -> int:

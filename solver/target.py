@@ -29,6 +29,14 @@ _QUANTITIES = {
     Goal.GPUS: "gpus",
     Goal.STAGES: "stages",
 }
+_TIMED = (
+    Goal.LATENCY,
+    Goal.THROUGHPUT,
+    Goal.TTFT,
+    Goal.TPOT,
+    Goal.COST,
+    Goal.LATENCY_AND_QUALITY,
+)
 _QUALITY_TOLERANCE_NATS = 1e-6
 _WHOLE = (Goal.GPUS, Goal.STAGES)
 _ROUNDING = 1e-9
@@ -61,6 +69,11 @@ class Target:
     def is_product(self) -> bool:
         """Whether the value is a product that needs branching on price."""
         return self.objective.goal is Goal.COST
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the value grows with the time that a plan takes."""
+        return self.objective.goal in _TIMED
 
     def of(self, evaluation: Evaluation) -> float:
         """The value of a checked plan."""

@@ -5,12 +5,19 @@ import numpy as np
 from solver import BatchOption, DeviceClass, PipelineProblem, StageGroup, default_micro_batches
 
 
-def random_problem(seed: int, *, tensor_parallel: bool = False) -> PipelineProblem:
+def random_problem(
+    seed: int,
+    *,
+    tensor_parallel: bool = False,
+    num_gpus: int | None = None,
+    num_layers: int | None = None,
+) -> PipelineProblem:
     """At most 5 layers, 3 formats and 3 GPUs (4 where tensor-parallel groups are allowed)."""
     rng = np.random.default_rng(seed)
     num_nodes = int(rng.integers(1, 4))
+    given_gpus, given_layers = num_gpus, num_layers
     num_gpus = 4 if tensor_parallel else int(rng.integers(1, 4))
-    devices = _devices(rng, num_nodes, num_gpus)
+    devices = _devices(rng, num_nodes, given_gpus or num_gpus)
     groups = [
         StageGroup(device=c, tensor_parallel=tp)
         for c, device in enumerate(devices)
@@ -18,6 +25,7 @@ def random_problem(seed: int, *, tensor_parallel: bool = False) -> PipelineProbl
         if tp <= device.count
     ]
     num_layers, num_kinds, num_formats = int(rng.integers(1, 6)), int(rng.integers(1, 3)), 3
+    num_layers = given_layers or num_layers
     batch = int(rng.integers(1, 5))
     sizes = sorted({*default_micro_batches(batch), *default_micro_batches(batch + 1)})
     return PipelineProblem(

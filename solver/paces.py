@@ -1,0 +1,71 @@
+"""Which paces of prefill and decode a plan can have that is better than a given value."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+
+from solver.formulation import Formulation
+from solver.instance import Instance, Interval
+from solver.linear import Expression
+
+__all__ = ["enclose", "halve"]
+
+_ROUNDING = 1e-9
+# Paces beyond this many times the time of all layers at their fastest are not bounded at all.
+_NO_PACE = 1e6
+# An interval is narrow enough where its width changes latency by less than this share.
+_NARROW = 0.015
+
+Relax = Callable[[Formulation, Expression], float]
+
+
+def enclose(form: Formulation, relax: Relax) -> Instance | None:
+    """
+    The instance within the least intervals of pace that the relaxation allows.
+
+    Parameters
+    ----------
+    form
+        A formulation that already leaves out plans not worth looking for.
+    relax
+        Least value of an expression on it; inf where there is no point.
+
+    Returns
+    -------
+    Instance or None
+        None where nothing is left.
+    """
+    paces = []
+    for column, unit in (
+        (form.columns.prefill_pace, form.prefill_unit),
+        (form.columns.decode_pace, form.decode_unit),
+    ):
+        low = relax(form, {column: 1.0})
+        if low == inf:
+            return None
+        limit = min(form.builder.upper[column], _NO_PACE)
+        form.builder.upper[column] = limit
+        high = -relax(form, {column: -1.0})
+        high = inf if high >= _NO_PACE * (1 - _ROUNDING) else max(high, low) * (1 + _ROUNDING)
+        paces.append(Interval(low=low * unit * (1 - _ROUNDING), high=high * unit))
+    return replace(form.instance, prefill_pace=paces[0], decode_pace=paces[1])
+
+
+def halve(instance: Instance) -> list[Instance]:
+    """Both halves of the interval of pace that matters more; nothing where both are narrow."""
+    prefill, decode = instance.prefill_pace, instance.decode_pace
+    steps = max(instance.problem.output_tokens - 1, 0)
+    of_prefill = _latency(prefill, instance.num_prefill - 1)
+    of_decode = _latency(decode, instance.num_decode * steps)
+    if max(of_prefill.width, of_decode.width) <= _NARROW * (of_prefill.high + of_decode.high):
+        return []
+    if of_prefill.width >= of_decode.width:
+        return [replace(instance, prefill_pace=half) for half in prefill.halves()]
+    return [replace(instance, decode_pace=half) for half in decode.halves()]
+
+
+def _latency(pace: Interval, times: int) -> Interval:
+    """Seconds of latency that come of a pace; nothing where the pace is not bounded."""
+    if pace.high == inf:
+        return Interval(high=0.0)
+    return Interval(low=times * pace.low, high=times * pace.high)
