@@ -42,6 +42,7 @@ def summary(prepared: Prepared) -> out.RequestSummary:
         layers=problem.num_layers,
         prompt_tokens=problem.prompt_tokens,
         output_tokens=problem.output_tokens,
+        num_lengths=background.num_lengths,
         num_requests=problem.num_requests,
     )
 

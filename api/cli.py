@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from api.schemas.names import SCHEMA_NAMES, GoalChoice
+from api.schemas.names import SCHEMA_NAMES, BackendChoice, GoalChoice, OrderChoice, StartChoice
 from api.version import hetplan_version
 
 __all__ = ["app", "main"]
@@ -51,6 +51,8 @@ GoalOption = Annotated[
     typer.Option("--objective", help="What to optimise; overrides the request."),
 ]
 
+Backend = Annotated[BackendChoice | None, typer.Option(help="What proves; overrides the request.")]
+
 
 def _version(value: bool) -> None:
     if value:
@@ -76,11 +78,14 @@ def plan_command(
     gap: Gap = None,
     seed: Seed = None,
     objective: GoalOption = None,
+    backend: Backend = None,
 ) -> None:
     """Find the best plan for a request and prove how good it is."""
     from api.commands import Overrides, plan_to
 
-    overrides = Overrides(time_limit_s=time_limit, gap=gap, seed=seed, goal=objective)
+    overrides = Overrides(
+        time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
+    )
     raise typer.Exit(plan_to(request, overrides, output, as_json=form is Format.JSON))
 
 
@@ -100,14 +105,81 @@ def evaluate_command(
     gap: Gap = None,
     seed: Seed = None,
     objective: GoalOption = None,
+    backend: Backend = None,
 ) -> None:
     """Judge a plan of yours: is it feasible, what does it give, how far is it from the best."""
     from api.commands import Overrides, evaluate_to
 
-    overrides = Overrides(time_limit_s=time_limit, gap=gap, seed=seed, goal=objective)
+    overrides = Overrides(
+        time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
+    )
     as_json = form is Format.JSON
     code = evaluate_to(request, plan_file, overrides, output, with_solve=solve, as_json=as_json)
     raise typer.Exit(code)
+
+
+@app.command("simulate")
+def simulate_command(
+    plan_file: Annotated[
+        str, typer.Argument(metavar="PLAN", help="Answer with a plan, or a plan; - reads it.")
+    ],
+    request: Annotated[
+        str | None, typer.Option(help="Request of the plan; default: the one in the answer.")
+    ] = None,
+    start: Annotated[
+        StartChoice, typer.Option(help="When decode starts: after the whole batch, or overlapped.")
+    ] = StartChoice.BARRIER,
+    order: Annotated[
+        OrderChoice, typer.Option(help="What a stage takes next of what waits.")
+    ] = OrderChoice.FIRST_COME,
+    gantt: Annotated[
+        Path | None, typer.Option(help="File for rows of a Gantt chart, .csv or .json.")
+    ] = None,
+    gantt_rounds: Annotated[
+        int, typer.Option(min=1, max=10_000, help="First and last decode rounds in --gantt.")
+    ] = 10,
+    output: Output = None,
+    form: Form = Format.TEXT,
+) -> None:
+    """Replay a plan micro-batch by micro-batch: times, bubbles and memory beside the formula's."""
+    from api.simulate_command import simulate_to
+
+    raise typer.Exit(
+        simulate_to(
+            plan_file,
+            request,
+            how=(start.value, order.value),
+            gantt=(gantt, gantt_rounds),
+            output=output,
+            as_json=form is Format.JSON,
+        )
+    )
+
+
+@app.command("export-model")
+def export_model_command(
+    request: Request,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write, .lp or .mps; default: LP on standard output."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Batch size; default: that of the best plan.")
+    ] = None,
+    prefill_micro_batch: Annotated[
+        int | None, typer.Option(help="Micro-batch size in prefill; default: the best plan's.")
+    ] = None,
+    decode_micro_batch: Annotated[
+        int | None, typer.Option(help="Micro-batch size in decode; default: the best plan's.")
+    ] = None,
+    objective: GoalOption = None,
+) -> None:
+    """Write the exact integer program of one pair of micro-batch sizes, for any solver to read."""
+    from api.commands import Overrides
+    from api.export_model import Sizes, export_to
+
+    sizes = Sizes(batch=batch_size, prefill=prefill_micro_batch, decode=decode_micro_batch)
+    export_to(request, Overrides(goal=objective), sizes, output)
 
 
 @app.command("models")

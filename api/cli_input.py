@@ -10,11 +10,13 @@ from pydantic import TypeAdapter
 from api.prepared import Prepared
 from api.reading import Lines, read_text
 from api.request import check_data, parse_request, prepare
+from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.plan import GivenPlan
+from api.schemas.request import PlanRequest
 from api.telling import STANDARD_INPUT, telling
 from profiles.errors import InputError
 
-__all__ = ["Overrides", "read_plan", "read_request"]
+__all__ = ["GivenSimulation", "Overrides", "read_plan", "read_request", "read_simulation"]
 
 MAX_FILE_BYTES = 64 * 1024**2
 
@@ -27,12 +29,18 @@ class Overrides:
     gap: float | None = None
     seed: int | None = None
     goal: str | None = None
+    backend: str | None = None
 
     def apply(self, data: object) -> object:
         """The data of a request with the options in place."""
         if not isinstance(data, dict):
             return data
-        given = {"time_limit_s": self.time_limit_s, "gap": self.gap, "seed": self.seed}
+        given = {
+            "time_limit_s": self.time_limit_s,
+            "gap": self.gap,
+            "seed": self.seed,
+            "backend": self.backend,
+        }
         solver = {name: value for name, value in given.items() if value is not None}
         old = data.get("solver")
         if solver and (old is None or isinstance(old, dict)):
@@ -67,15 +75,58 @@ def read_plan(argument: str) -> GivenPlan:
     with telling(argument):
         source = _read(argument)
     with telling(argument, source.lines):
-        data = source.data
-        if isinstance(data, dict) and "stages" in data and "plan" not in data:
-            data = {"plan": data}
-        plan = data.get("plan") if isinstance(data, dict) else None
-        if plan is None:
+        return _plan_in(source.data)
+
+
+def _plan_in(data: object) -> GivenPlan:
+    if isinstance(data, dict) and "stages" in data and "plan" not in data:
+        data = {"plan": data}
+    plan = data.get("plan") if isinstance(data, dict) else None
+    if plan is None:
+        raise InputError("There is no plan in it; give an answer with a plan, or its plan object.")
+    return check_data(plan, TypeAdapter(GivenPlan), GivenPlan)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSimulation:
+    """A plan, the request that it is for, and where that request's paths start."""
+
+    plan: GivenPlan
+    request: PlanRequest | CoefficientsRequest
+    prepared: Prepared
+    folder: Path
+
+
+def read_simulation(plan: str, request: str | None) -> GivenSimulation:
+    """
+    A plan and its request; ends the program if either is wrong.
+
+    Parameters
+    ----------
+    plan
+        File with an answer or a plan.
+    request
+        File of the request; None where the answer holds it.
+    """
+    with telling(plan):
+        source = _read(plan)
+    with telling(plan, source.lines):
+        given = _plan_in(source.data)
+        asked = source.data.get("request_body") if isinstance(source.data, dict) else None
+        if request is None and not isinstance(asked, dict):
             raise InputError(
-                "There is no plan in it; give an answer with a plan, or its plan object."
+                "It does not hold the request that the plan is for; give that too: "
+                "hetplan simulate PLAN --request REQUEST."
             )
-        return check_data(plan, TypeAdapter(GivenPlan), GivenPlan)
+    if request is None:
+        request, whole = plan, _Source(asked, source.folder)
+    else:
+        with telling(request):
+            whole = _read(request)
+    with telling(request, whole.lines):
+        parsed = parse_request(whole.data)
+        prepared = prepare(parsed, folder=whole.folder)
+        return GivenSimulation(given, parsed, prepared, whole.folder)
 
 
 def _read(argument: str) -> _Source:

@@ -8,10 +8,11 @@ from api.coefficient_arrays import read_arrays
 from api.goals import limits_of, objective_of, quality_limit_of, stop_of
 from api.prepared import Background, Prepared, PriceUse
 from api.problems import ProblemList, pointer_to
+from api.request_body import coefficients_body
 from api.schemas.coefficients import BatchSpec, CoefficientsRequest
 from profiles.errors import unknown_name
 from profiles.units import GIB
-from solver import BatchOption, DeviceClass, PipelineProblem, StageGroup
+from solver import BackendName, BatchOption, DeviceClass, PipelineProblem, StageGroup
 
 __all__ = ["prepare_coefficients"]
 
@@ -33,7 +34,9 @@ def prepare_coefficients(request: CoefficientsRequest) -> Prepared:
         objective=objective_of(request.objective),
         limits=limits_of(request.limits, loss_nats),
         stop=stop_of(request.solver),
+        backend=BackendName(request.solver.backend),
         background=_background(request, how),
+        request_body=coefficients_body(request),
     )
 
 

@@ -9,10 +9,11 @@ import typer
 from api.cli_input import Overrides, read_plan, read_request
 from api.prepared import Prepared
 from api.progress import ProgressLine, run_until_interrupt
-from api.render import make_console, show
+from api.render import show
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.service import Hooks, judge, plan
-from api.telling import NO_PLAN, stop, telling
+from api.telling import NO_PLAN, telling
+from api.writing import write_answer
 
 __all__ = ["Overrides", "evaluate_to", "plan_to"]
 
@@ -85,17 +86,4 @@ def _search(source: str, prepared: Prepared, work: Callable[[Hooks], Answer]) ->
 
 
 def _write(answer: PlanAnswer | EvaluationAnswer, output: Path | None, *, as_json: bool) -> None:
-    if output is None:
-        if as_json:
-            typer.echo(answer.model_dump_json(indent=2))
-        else:
-            show(answer, make_console())
-        return
-    try:
-        with output.open("w", encoding="utf-8") as file:
-            if as_json or output.suffix == ".json":
-                file.write(answer.model_dump_json(indent=2) + "\n")
-            else:
-                show(answer, make_console(file))
-    except OSError as error:
-        stop(f"{output} cannot be written: {error.strerror}. Choose another --output.")
+    write_answer(answer, lambda console: show(answer, console), output, as_json=as_json)

@@ -9,6 +9,7 @@ from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.schemas.names import SCHEMA_NAMES
 from api.schemas.plan import GivenPlan
 from api.schemas.request import REQUEST_ADAPTER, EvaluationRequest
+from api.schemas.simulation import SimulationAnswer, SimulationRequest
 from profiles.errors import unknown_name
 
 __all__ = ["json_schema"]
@@ -20,6 +21,8 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "plan": TypeAdapter(GivenPlan),
     "evaluation-request": TypeAdapter(EvaluationRequest),
     "evaluation-answer": TypeAdapter(EvaluationAnswer),
+    "simulation-request": TypeAdapter(SimulationRequest),
+    "simulation-answer": TypeAdapter(SimulationAnswer),
 }
 
 

@@ -1,19 +1,24 @@
 """The OpenAPI document: bodies that routes read themselves, and named examples."""
 
+import json
 from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.example_files import example_body, example_names, example_summary
+from api.example_files import example_body, example_names, example_summary, examples_folder
 from api.json_schemas import json_schema
 from api.schemas.problem_details import ProblemDetails
 
 __all__ = ["json_body", "openapi_of"]
 
 REF = "#/components/schemas/"
-_BODIES = {"AnyRequest": "request", "EvaluationRequest": "evaluation-request"}
+_BODIES = {
+    "AnyRequest": "request",
+    "EvaluationRequest": "evaluation-request",
+    "SimulationRequest": "simulation-request",
+}
 
 
 def json_body(component: str) -> dict[str, Any]:
@@ -77,9 +82,20 @@ def _examples() -> dict[str, Any]:
     }
 
 
+@cache
+def _simulation_examples() -> dict[str, Any]:
+    name = "llama-2-70b"
+    plan = json.loads((examples_folder() / "evaluate" / f"{name}-plan.json").read_text())
+    summary = "A plan written by hand for llama-2-70b; decode overlaps prefill."
+    value = {"request": example_body(name), "plan": plan, "start": "overlapped"}
+    return {f"{name}-overlapped": {"summary": summary, "value": value}}
+
+
 def _add_examples(document: dict[str, Any]) -> None:
     body = document["paths"]["/v1/plans"]["post"]["requestBody"]
     body["content"]["application/json"]["examples"] = _examples()
+    body = document["paths"]["/v1/simulations"]["post"]["requestBody"]
+    body["content"]["application/json"]["examples"] = _simulation_examples()
 
 
 def _drop_stock_errors(document: dict[str, Any]) -> None:

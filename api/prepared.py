@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from solver import Limits, Objective, PipelineProblem, StopRule
+from solver import BackendName, Limits, Objective, PipelineProblem, StopRule
 
 __all__ = ["Background", "IdleGpus", "KernelUse", "Prepared", "PriceUse"]
 
@@ -71,6 +72,8 @@ class Background:
         Whether it is shown as an increase of perplexity, not in nats.
     warnings
         What the user should know before trusting the plan.
+    num_lengths
+        Lengths of requests that the problem has the means of.
     """
 
     model: str
@@ -88,14 +91,21 @@ class Background:
     quality_limit: str
     quality_in_percent: bool = False
     warnings: tuple[str, ...] = ()
+    num_lengths: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """Everything `solver.solve` asks for, with its background."""
+    """
+    Everything `solver.solve` asks for, with its background.
+
+    ``request_body`` repeats the request for the answer; None where it is too large.
+    """
 
     problem: PipelineProblem
     objective: Objective
     limits: Limits
     stop: StopRule
     background: Background
+    backend: BackendName = BackendName.HIGHS
+    request_body: Mapping[str, Any] | None = None

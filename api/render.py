@@ -53,9 +53,11 @@ def _title(answer: AnswerBase) -> Iterator[Text]:
     yield Text(f"{request.model} on {request.cluster}{engine}", style="bold")
     batch = "" if answer.plan is None else f"batch {answer.plan.batch_size} · "
     many = "" if request.num_requests is None else f" · {request.num_requests:,} requests"
+    means = f" (means of {request.num_lengths} lengths)" if request.num_lengths > 1 else ""
     theta = f" with {answer.theta_s_per_nat:g} s per nat" if answer.theta_s_per_nat else ""
     yield Text(
-        f"{batch}prompt {request.prompt_tokens} · output {request.output_tokens} tokens{many} · "
+        f"{batch}prompt {request.prompt_tokens} · output {request.output_tokens} tokens{means}"
+        f"{many} · "
         f"goal: {answer.goal.replace('_', ' ')}{theta}",
         style="dim",
     )

@@ -46,6 +46,7 @@ def plan(
         objective=prepared.objective,
         limits=prepared.limits,
         stop=prepared.stop,
+        backend=prepared.backend,
         on_progress=hooks.on_progress,
         cancelled=hooks.cancelled,
     )
@@ -107,6 +108,7 @@ def judge(
         objective=prepared.objective,
         limits=prepared.limits,
         stop=prepared.stop,
+        backend=prepared.backend,
         on_progress=hooks.on_progress,
         cancelled=hooks.cancelled,
         start=None if broken else given,

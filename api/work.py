@@ -11,7 +11,11 @@ from api.problems import InvalidRequestError, Problem
 from api.request import check_data, parse_request, prepare
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.request import EvaluationRequest, PlanRequest
+from api.schemas.simulation import SimulationRequest
 from api.service import judge, plan
+from api.simulation_answer import SimulationChoice
+from api.simulations import simulated
+from cost_model.simulated_pipeline import Order, Start
 from profiles.errors import BackendError, HetplanError, InputError
 
 __all__ = [
@@ -21,7 +25,9 @@ __all__ = [
     "Outcome",
     "evaluation_work",
     "parse_evaluation",
+    "parse_simulation",
     "plan_work",
+    "simulation_work",
 ]
 
 SOLVER_FAILED = "The solver failed"
@@ -89,6 +95,11 @@ def parse_evaluation(data: object) -> EvaluationRequest:
     return check_data(data, TypeAdapter(EvaluationRequest), EvaluationRequest)
 
 
+def parse_simulation(data: object) -> SimulationRequest:
+    """The request for a simulation in these data; see `parse_evaluation`."""
+    return check_data(data, TypeAdapter(SimulationRequest), SimulationRequest)
+
+
 def plan_work(data: object, caps: Caps) -> Outcome:
     """Solve a request; runs in a worker."""
     return _outcome(lambda: plan(_ready(parse_request(data), caps)).model_dump_json())
@@ -101,6 +112,20 @@ def evaluation_work(data: object, caps: Caps) -> Outcome:
         request = parse_evaluation(data)
         prepared = _ready(request.request, caps, at="/request")
         return judge(prepared, request.plan, with_solve=request.solve).model_dump_json()
+
+    return _outcome(work)
+
+
+def simulation_work(data: object, caps: Caps) -> Outcome:
+    """Replay a plan; runs in a worker."""
+
+    def work() -> str:
+        body = parse_simulation(data)
+        prepared = _ready(body.request, caps, at="/request")
+        choice = SimulationChoice(
+            start=Start(body.start), order=Order(body.order), gantt_rounds=body.gantt_rounds
+        )
+        return simulated(prepared, body.request, body.plan, choice).model_dump_json()
 
     return _outcome(work)
 

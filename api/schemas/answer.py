@@ -1,6 +1,6 @@
 """What comes back: the plan, its values, and how far it is proven."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -189,6 +189,7 @@ class SolverReport(Schema):
     time_limit_s: float = Field(description="Seconds by the clock.")
     gap: float = Field(description="Relative gap that was good enough.")
     seed: int = Field(description="Seed.")
+    backend: str = Field(description="What proved: highs, cbc or cp-sat.")
     runtime_s: float = Field(description="Seconds that the search took.")
     num_bounds: int = Field(description="Relaxations solved.")
     num_milps: int = Field(description="Integer programs solved.")
@@ -209,8 +210,9 @@ class RequestSummary(Schema):
     engine: str = Field(description="Engine; empty in the coefficient form.")
     cluster: str = Field(description="The GPUs, as `4x T4 + 2x A100-40G-SXM`.")
     layers: int = Field(description="Layers of the model.")
-    prompt_tokens: int = Field(description="Tokens of every prompt.")
-    output_tokens: int = Field(description="Tokens of every answer.")
+    prompt_tokens: int = Field(description="Tokens of every prompt; of several lengths the mean.")
+    output_tokens: int = Field(description="Tokens of every answer; of several lengths the mean.")
+    num_lengths: int = Field(description="Lengths of requests that the two are means over, or 1.")
     num_requests: int | None = Field(description="Requests in all; null for one batch.")
 
 
@@ -231,6 +233,9 @@ class AnswerBase(Schema):
     theta_s_per_nat: float = Field(description="Weight of quality in the goal; 0 if not in it.")
     unit: str = Field(description="Unit of objective and bound.")
     request: RequestSummary = Field(description="What was asked.")
+    request_body: dict[str, Any] | None = Field(
+        description="The whole request, files included, as it may be sent again; null if large."
+    )
     plan: PlanSpec | None = Field(description="The plan; null if there is none.")
     metrics: Metrics | None = Field(description="Predicted values of the plan.")
     stages: list[StageReportSpec] = Field(description="Predicted values of every stage.")

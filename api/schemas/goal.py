@@ -105,3 +105,6 @@ class SolverSpec(Schema):
         "enough; 0 asks for a full proof.",
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the solver's tie-breaking.")
+    backend: Literal["highs", "cbc", "cp-sat"] = Field(
+        default="highs", description="What proves: HiGHS (fastest), CBC, or CP-SAT."
+    )

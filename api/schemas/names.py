@@ -2,7 +2,15 @@
 
 from enum import StrEnum
 
-__all__ = ["SCHEMA_NAMES", "GoalChoice"]
+__all__ = ["SCHEMA_NAMES", "BackendChoice", "GoalChoice", "OrderChoice", "StartChoice"]
+
+
+class BackendChoice(StrEnum):
+    """What proves: HiGHS, CBC through PuLP, or CP-SAT of OR-Tools."""
+
+    HIGHS = "highs"
+    CBC = "cbc"
+    CP_SAT = "cp-sat"
 
 
 class GoalChoice(StrEnum):
@@ -20,5 +28,27 @@ class GoalChoice(StrEnum):
     LATENCY_AND_QUALITY = "latency_and_quality"
 
 
-SCHEMA_NAMES = ("request", "answer", "plan", "evaluation-request", "evaluation-answer")
+class StartChoice(StrEnum):
+    """When a simulated decode starts."""
+
+    BARRIER = "barrier"
+    OVERLAPPED = "overlapped"
+
+
+class OrderChoice(StrEnum):
+    """What a simulated stage takes next of what waits."""
+
+    FIRST_COME = "first-come"
+    DECODE_FIRST = "decode-first"
+
+
+SCHEMA_NAMES = (
+    "request",
+    "answer",
+    "plan",
+    "evaluation-request",
+    "evaluation-answer",
+    "simulation-request",
+    "simulation-answer",
+)
 """Names under which the JSON Schemas are published."""

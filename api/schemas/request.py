@@ -14,7 +14,7 @@ from api.schemas.serving import (
     FormatsChoice,
     ModelChoice,
     QualitySpec,
-    WorkloadSpec,
+    WorkloadChoice,
 )
 
 __all__ = ["REQUEST_ADAPTER", "AnyRequest", "EvaluationRequest", "PlanRequest"]
@@ -32,7 +32,7 @@ class PlanRequest(Schema):
     model: ModelChoice = Field(description="The model: a name, or an object with its config.")
     engine: EngineChoice = Field(default="vllm", description="The serving engine.")
     cluster: ClusterSpec = Field(description="The GPUs and their network.")
-    workload: WorkloadSpec = Field(description="The requests to serve.")
+    workload: WorkloadChoice = Field(description="The requests to serve.")
     formats: FormatsChoice | None = Field(
         default=None, description="Allowed formats; default: all of the engine from 3 bits up."
     )
