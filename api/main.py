@@ -16,6 +16,9 @@ from api.version import hetplan_version
 
 __all__ = ["create_app", "serve"]
 
+LAST_ANSWERS_S = 5
+"""Seconds that running searches have to end once the service is told to stop."""
+
 
 def create_app(settings: Settings | None = None, pool: WorkPool | None = None) -> FastAPI:
     """
@@ -66,4 +69,5 @@ def serve(*, host: str | None = None, port: int | None = None) -> None:
         create_app(settings),
         host=settings.host if host is None else host,
         port=settings.port if port is None else port,
+        timeout_graceful_shutdown=LAST_ANSWERS_S,
     )

@@ -1,10 +1,14 @@
 """A pool of processes with a short queue, which survives the death of a worker."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from threading import Thread
 from typing import Protocol, TypeVar
 
 from profiles.errors import HetplanError
@@ -36,6 +40,9 @@ class ProcessPool:
     """
     A pool of processes, each started afresh (spawn).
 
+    The workers hold one end of a pipe and end when the other is closed: by `close`, or by the
+    system when this process ends in whatever way.
+
     Parameters
     ----------
     workers
@@ -48,10 +55,16 @@ class ProcessPool:
         self._workers = workers
         self._room = workers + queue
         self._pending = 0
-        self._executor = self._start()
+        self._is_open = True
+        self._executor, self._lifeline = self._start()
 
-    def _start(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
+    def _start(self) -> tuple[ProcessPoolExecutor, Connection]:
+        context = get_context("spawn")
+        theirs, ours = context.Pipe(duplex=False)
+        executor = ProcessPoolExecutor(
+            self._workers, mp_context=context, initializer=_hold_on_to, initargs=(theirs,)
+        )
+        return executor, ours
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
         """
@@ -91,10 +104,26 @@ class ProcessPool:
         self._pending -= 1
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
-        if self._executor is broken:
-            broken.shutdown(wait=False, cancel_futures=True)
-            self._executor = self._start()
+        if self._executor is broken and self._is_open:
+            self._end()
+            self._executor, self._lifeline = self._start()
 
     def close(self) -> None:
-        """Stop taking work and end the workers."""
+        """Stop taking work and end the workers, whatever they are at."""
+        self._is_open = False
+        self._end()
+
+    def _end(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self._lifeline.close()
+
+
+def _hold_on_to(lifeline: Connection) -> None:
+    """End this worker once nobody holds the other end."""
+
+    def wait() -> None:
+        with suppress(EOFError, OSError):
+            lifeline.recv()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()

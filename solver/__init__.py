@@ -1,5 +1,6 @@
 """Plans for serving a model on given GPUs, with proof."""
 
+from solver.backends.registry import BackendName
 from solver.baselines import even_split
 from solver.build import BuiltProblem, ModelError, QualityChoice, build_problem
 from solver.check import TOLERANCE, Violation, evaluate, score, violations
@@ -27,11 +28,13 @@ from solver.result import (
     relative_gap,
     status_of,
 )
+from solver.simulate import PlanSimulation, batch_lengths, simulate_plan, simulated_pipeline
 from solver.solve import solve
 
 __all__ = [
     "OPTIMAL_GAP",
     "TOLERANCE",
+    "BackendName",
     "BatchOption",
     "BuiltProblem",
     "DeviceClass",
@@ -44,6 +47,7 @@ __all__ = [
     "Objective",
     "PipelineProblem",
     "Plan",
+    "PlanSimulation",
     "Progress",
     "QualityChoice",
     "Remedy",
@@ -55,12 +59,15 @@ __all__ = [
     "StopReason",
     "StopRule",
     "Violation",
+    "batch_lengths",
     "build_problem",
     "default_micro_batches",
     "evaluate",
     "even_split",
     "relative_gap",
     "score",
+    "simulate_plan",
+    "simulated_pipeline",
     "solve",
     "status_of",
     "violations",

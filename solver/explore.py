@@ -36,11 +36,15 @@ _LAST_DIVISOR = 64
 _PLACING_NODES = 500
 # With more stage groups than this, intervals of pace are halved before anything is counted.
 _MOST_GROUPS_WHOLE = 16
-# With at most so many slots the integer program is solved without counting first.
-_MOST_SLOTS_APART = 12
+# With at most so many slots equal stages are told apart also while counting, which makes counting
+# needless unless the layers of a kind are merged.
+_MOST_SLOTS_APART, _MOST_SLOTS_MERGED = 12, 24
 # Width of the first window as a share of the bound: the narrower, the fewer layers a stage can
 # hold, and the more windows there are.
 _REACH, _REACH_OF_LARGE = 0.2, 0.05
+# Intervals of pace that change latency by less than this share are not halved before counting, and
+# not at all.
+_NARROW, _NARROWEST = 0.015, 0.001
 # Work for counting before the intervals of pace are halved instead.
 _COUNTING_NODES = 100
 # Without a plan this close to the bound, any plan is looked for first, to this gap.
@@ -88,9 +92,10 @@ class Explorer:
         return self.best.target
 
     @property
-    def _counts(self) -> bool:
-        """Whether counting equal stages together is much easier than telling them apart."""
-        return self._merges or len(make_slots(self.best.problem)) > _MOST_SLOTS_APART
+    def _has_many_slots(self) -> bool:
+        """Whether counting on equal stages together is much easier than telling them apart."""
+        most = _MOST_SLOTS_MERGED if self._merges else _MOST_SLOTS_APART
+        return len(make_slots(self.best.problem)) > most
 
     @property
     def _is_large(self) -> bool:
@@ -148,7 +153,7 @@ class Explorer:
             self._split(node)
         elif node.level is Level.RELAXED:
             self._open_window(node)
-        elif node.level is Level.BOXED and self._counts:
+        elif node.level is Level.BOXED and (self._merges or self._has_many_slots):
             self._count_node(node)
         else:
             self._solve(node)
@@ -236,9 +241,9 @@ class Explorer:
         else:
             self._relax_box(replace(inside, instance=instance))
 
-    def _halve(self, node: Node) -> bool:
+    def _halve(self, node: Node, narrow: float = _NARROW) -> bool:
         """Replace a node by its halves in pace; False where they are narrow already."""
-        halves = halve(node.instance)
+        halves = halve(node.instance, narrow)
         for half in halves:
             self._relax_box(replace(node, instance=half))
         return bool(halves)
@@ -265,8 +270,8 @@ class Explorer:
             self._settle(replace(node, level=Level.COUNTED), stop, solved=False)
 
     def _count(self, node: Node, gap: float) -> tuple[float, BackendStop]:
-        """Count layers on equal stages together and place them; returns a bound."""
-        form = formulate(node.instance, self.best.limits, merged=True, pooled=True)
+        """Count layers in any order on stages, and place them; returns a bound."""
+        form = formulate(node.instance, self.best.limits, merged=True, pooled=self._has_many_slots)
         goal = self._target.linear(form, node.latency_low_s)
         cutoff = self._cut(form, goal, node)
         effort = replace(self._effort(gap), max_nodes=_COUNTING_NODES)
@@ -290,6 +295,9 @@ class Explorer:
             self.best.offer(read_plan(form, result.point))
 
     def _solve(self, node: Node) -> None:
+        """Solve the integer program, in small pieces where it is large."""
+        if self._is_large and self._halve(node, _NARROWEST):
+            return
         form = formulate(node.instance, self.best.limits)
         goal = self._target.linear(form, node.latency_low_s)
         cutoff = self._cut(form, goal, node)
@@ -305,8 +313,7 @@ class Explorer:
             self.best.offer(read_plan(form, result.point))
         bound = self._proven(node, goal, result, cutoff)
         node = replace(node, bound=bound)
-        if result.stop is not BackendStop.WORK_LIMIT or not self._halve(node):
-            self._settle(node, result.stop, solved=True)
+        self._settle(node, result.stop, solved=True)
 
     def _cut(self, form: Formulation, goal: LinearGoal, node: Node) -> float:
         """Leave out what is not worth looking for; returns the cutoff."""

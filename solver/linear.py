@@ -1,6 +1,5 @@
 """A mixed-integer linear program as plain arrays, and what a backend answers."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -20,6 +19,7 @@ __all__ = [
     "LinearModel",
     "ModelBuilder",
     "combine",
+    "is_feasible",
     "minus",
     "total",
 ]
@@ -30,10 +30,13 @@ Expression = Mapping[int, float]
 
 def combine(*parts: tuple[float, Expression]) -> dict[int, float]:
     """Weighted sum of expressions."""
-    result: dict[int, float] = defaultdict(float)
+    result: dict[int, float] = {}
     for weight, expression in parts:
+        if not result:
+            result = {column: weight * value for column, value in expression.items()}
+            continue
         for column, value in expression.items():
-            result[column] += weight * value
+            result[column] = result.get(column, 0.0) + weight * value
     return result
 
 
@@ -71,6 +74,34 @@ class LinearModel:
     value: FloatArray
 
 
+def is_feasible(model: LinearModel, point: FloatArray, tolerance: float = 1e-6) -> bool:
+    """
+    Whether a point keeps every limit.
+
+    Parameters
+    ----------
+    model
+        The model; where columns must be whole, only whole values pass.
+    point
+        Shape (columns,).
+    tolerance
+        What each limit may be exceeded by, times the largest term of its row or 1.
+    """
+    terms = model.value * point[model.column]
+    rows = np.repeat(np.arange(len(model.row_lower)), np.diff(model.row_start))
+    activity = np.bincount(rows, terms, len(model.row_lower))
+    scale = np.ones_like(activity)
+    np.maximum.at(scale, rows, np.abs(terms))
+    whole = point[model.integer > 0]
+    return bool(
+        (point >= model.lower - tolerance).all()
+        and (point <= model.upper + tolerance).all()
+        and (np.abs(whole - np.round(whole)) <= tolerance).all()
+        and (activity >= model.row_lower - tolerance * scale).all()
+        and (activity <= model.row_upper + tolerance * scale).all()
+    )
+
+
 class BackendStop(Enum):
     """Why a backend stopped; whether it has a solution is a separate fact."""
 
@@ -102,10 +133,21 @@ class BackendResult:
 
 
 class Backend(Protocol):
-    """A solver of linear models."""
+    """
+    A solver of linear models.
 
-    def relax(self, model: LinearModel, effort: Effort) -> BackendResult:
-        """Solve without the integrality conditions."""
+    Both functions raise `BackendError` where the solver ends without an answer or a proof, an
+    unbounded model among them. What the functions given to them raise comes through.
+    """
+
+    def relax(
+        self,
+        model: LinearModel,
+        effort: Effort,
+        *,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> BackendResult:
+        """Solve without the integrality conditions; the bound is -inf where it was cut short."""
         ...
 
     def solve(
@@ -113,11 +155,27 @@ class Backend(Protocol):
         model: LinearModel,
         effort: Effort,
         *,
+        start: FloatArray | None = None,
         on_point: Callable[[FloatArray], None] | None = None,
         on_bound: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> BackendResult:
-        """Solve in whole, reporting points and bounds as they improve."""
+        """
+        Solve in whole.
+
+        Parameters
+        ----------
+        model
+            The model.
+        effort
+            How far to go.
+        start
+            Shape (columns,): a point to begin with; left aside if it is not feasible.
+        on_point, on_bound
+            Called with better points and bounds as far as the solver tells them while it works.
+        cancelled
+            Asked now and then; once it returns True the solver ends with what it has.
+        """
         ...
 
 

@@ -13,8 +13,6 @@ __all__ = ["enclose", "halve"]
 _ROUNDING = 1e-9
 # Paces beyond this many times the time of all layers at their fastest are not bounded at all.
 _NO_PACE = 1e6
-# An interval is narrow enough where its width changes latency by less than this share.
-_NARROW = 0.015
 
 Relax = Callable[[Formulation, Expression], float]
 
@@ -51,13 +49,27 @@ def enclose(form: Formulation, relax: Relax) -> Instance | None:
     return replace(form.instance, prefill_pace=paces[0], decode_pace=paces[1])
 
 
-def halve(instance: Instance) -> list[Instance]:
-    """Both halves of the interval of pace that matters more; nothing where both are narrow."""
+def halve(instance: Instance, narrow: float) -> list[Instance]:
+    """
+    Both halves of the interval of pace that matters more.
+
+    Parameters
+    ----------
+    instance
+        With intervals of pace.
+    narrow
+        Intervals whose width changes latency by less than this share stay whole.
+
+    Returns
+    -------
+    list
+        Two instances, or nothing where both intervals are narrow.
+    """
     prefill, decode = instance.prefill_pace, instance.decode_pace
     steps = max(instance.problem.output_tokens - 1, 0)
     of_prefill = _latency(prefill, instance.num_prefill - 1)
     of_decode = _latency(decode, instance.num_decode * steps)
-    if max(of_prefill.width, of_decode.width) <= _NARROW * (of_prefill.high + of_decode.high):
+    if max(of_prefill.width, of_decode.width) <= narrow * (of_prefill.high + of_decode.high):
         return []
     if of_prefill.width >= of_decode.width:
         return [replace(instance, prefill_pace=half) for half in prefill.halves()]

@@ -5,8 +5,10 @@ from dataclasses import replace
 from math import inf
 from time import monotonic
 
+from solver.backends.registry import BackendName, backend_of
 from solver.baselines import even_split
 from solver.check import score
+from solver.linear import Backend
 from solver.objective import Goal, Limits, Objective, StopRule
 from solver.problem import PipelineProblem
 from solver.remedies import find_remedies
@@ -47,6 +49,7 @@ def solve(
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     start: Plan | None = None,
+    backend: BackendName | Backend = BackendName.HIGHS,
 ) -> SolveReport:
     """
     Find the best plan and prove how good it is.
@@ -63,6 +66,8 @@ def solve(
         Asked now and then; once it returns True the search ends with what it has.
     start
         A plan to begin with.
+    backend
+        What proves the linear models of the search.
 
     Returns
     -------
@@ -82,6 +87,7 @@ def solve(
         start=plans,
         on_progress=on_progress,
         cancelled=cancelled,
+        backend=backend_of(backend),
     )
     result = search.run()
     tie = _break_tie(search, result)
@@ -123,6 +129,7 @@ def _break_tie(search: Search, result: SearchResult) -> SearchResult | None:
         on_progress=None,
         cancelled=search.cancelled,
         phase="tie-break",
+        backend=search.backend,
     )
     return second.run()
 

@@ -1,6 +1,7 @@
 """HiGHS through highspy: one thread, statuses translated by one table."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any
 
@@ -41,40 +42,109 @@ _FEASIBILITY = 1e-9
 
 
 class HighsBackend:
-    """Proves linear models with HiGHS."""
+    """
+    Proves linear models with HiGHS.
 
-    def relax(self, model: LinearModel, effort: Effort) -> BackendResult:
+    A request to cancel is seen in the root, in the tree and in linear programs solved by
+    themselves; HiGHS does not ask during presolve and inside its heuristics.
+    """
+
+    def relax(
+        self,
+        model: LinearModel,
+        effort: Effort,
+        *,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> BackendResult:
         """Solve without the integrality conditions; the bound is the optimal value."""
-        highs = _load(model, effort, integer=False)
-        highs.setOptionValue("presolve", "off")  # costs more than it saves on models this small
-        highs.run()
-        stop = _stop(highs)
-        if stop is not BackendStop.PROVEN:
-            bound = inf if stop is BackendStop.INFEASIBLE else -inf
-            return BackendResult(stop=stop, point=None, bound=bound)
-        point = np.array(highs.getSolution().col_value)
-        return BackendResult(stop=stop, point=point, bound=highs.getObjectiveValue())
+        watch = _Watch(cancelled=cancelled)
+        try:
+            highs = _load(model, effort, integer=False)
+            highs.setOptionValue("presolve", "off")  # costs more than it saves on models this small
+            watch.run(highs)
+            stop = _stop(highs)
+            if stop is not BackendStop.PROVEN:
+                bound = inf if stop is BackendStop.INFEASIBLE else -inf
+                return BackendResult(stop=stop, point=None, bound=bound)
+            point = np.array(highs.getSolution().col_value)
+            return BackendResult(stop=stop, point=point, bound=highs.getObjectiveValue())
+        except MemoryError:
+            return BackendResult(stop=BackendStop.MEMORY, point=None, bound=-inf)
 
     def solve(
         self,
         model: LinearModel,
         effort: Effort,
         *,
+        start: FloatArray | None = None,
         on_point: Callable[[FloatArray], None] | None = None,
         on_bound: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> BackendResult:
         """Solve in whole, reporting points and bounds as they improve."""
-        highs = _load(model, effort, integer=True)
-        _listen(highs, on_point, on_bound, cancelled)
-        highs.run()
-        stop = _stop(highs)
-        if stop is BackendStop.INFEASIBLE:
-            return BackendResult(stop=stop, point=None, bound=inf)
-        info = highs.getInfo()
-        has_point = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-        point = np.array(highs.getSolution().col_value) if has_point else None
-        return BackendResult(stop=stop, point=point, bound=info.mip_dual_bound)
+        watch = _Watch(on_point=on_point, on_bound=on_bound, cancelled=cancelled)
+        try:
+            highs = _load(model, effort, integer=True)
+            if start is not None:
+                _begin_with(highs, start)
+            watch.run(highs)
+            return _read(highs)
+        except MemoryError:
+            # HiGHS is in no state to be asked; what it told before is still true.
+            return BackendResult(stop=BackendStop.MEMORY, point=watch.point, bound=watch.bound)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watch:
+    """Listens to a run, keeps the best it hears and passes it on."""
+
+    on_point: Callable[[FloatArray], None] | None = None
+    on_bound: Callable[[float], None] | None = None
+    cancelled: Callable[[], bool] | None = None
+    point: FloatArray | None = None
+    bound: float = -inf
+    failure: BaseException | None = None
+
+    def run(self, highs: highspy.Highs) -> None:
+        """Run; what a listener raises comes through, what HiGHS raises becomes `BackendError`."""
+        highs.cbMipImprovingSolution.subscribe(self._guarded(self._hear_point))
+        highs.cbMipInterrupt.subscribe(self._guarded(self._hear_bound))
+        for event in (highs.cbMipInterrupt, highs.cbSimplexInterrupt, highs.cbIpmInterrupt):
+            event.subscribe(self._guarded(self._interrupt))
+        try:
+            highs.run()
+        except MemoryError:
+            raise
+        except Exception as error:
+            if error is self.failure:
+                raise
+            raise BackendError(f"HiGHS failed: {error}.") from error
+
+    def _guarded(self, listener: Callable[[Any], None]) -> Callable[[Any], None]:
+        def listen(event: Any) -> None:  # noqa: ANN401
+            try:
+                listener(event)
+            except BaseException as error:
+                self.failure = error
+                raise
+
+        return listen
+
+    def _hear_point(self, event: Any) -> None:  # noqa: ANN401
+        self.point = np.array(event.data_out.mip_solution)
+        if self.on_point is not None:
+            self.on_point(self.point)
+
+    def _hear_bound(self, event: Any) -> None:  # noqa: ANN401
+        bound = event.data_out.mip_dual_bound
+        if isfinite(bound):
+            self.bound = max(self.bound, bound)
+            if self.on_bound is not None:
+                self.on_bound(bound)
+
+    def _interrupt(self, event: Any) -> None:  # noqa: ANN401
+        if self.cancelled is not None and self.cancelled():
+            event.interrupt()
 
 
 def _load(model: LinearModel, effort: Effort, *, integer: bool) -> highspy.Highs:
@@ -118,30 +188,25 @@ def _load(model: LinearModel, effort: Effort, *, integer: bool) -> highspy.Highs
     return highs
 
 
-def _listen(
-    highs: highspy.Highs,
-    on_point: Callable[[FloatArray], None] | None,
-    on_bound: Callable[[float], None] | None,
-    cancelled: Callable[[], bool] | None,
-) -> None:
-    if on_point is not None:
-        highs.cbMipImprovingSolution.subscribe(
-            lambda event: on_point(np.array(event.data_out.mip_solution))
-        )
-    if on_bound is not None or cancelled is not None:
+def _begin_with(highs: highspy.Highs, start: FloatArray) -> None:
+    solution = highspy.HighsSolution()
+    solution.col_value = list(start)
+    highs.setSolution(solution)
 
-        def interrupt(event: Any) -> None:  # noqa: ANN401
-            if on_bound is not None and isfinite(event.data_out.mip_dual_bound):
-                on_bound(event.data_out.mip_dual_bound)
-            if cancelled is not None and cancelled():
-                event.interrupt()
 
-        highs.cbMipInterrupt.subscribe(interrupt)
+def _read(highs: highspy.Highs) -> BackendResult:
+    stop = _stop(highs)
+    if stop is BackendStop.INFEASIBLE:
+        return BackendResult(stop=stop, point=None, bound=inf)
+    info = highs.getInfo()
+    has_point = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    point = np.array(highs.getSolution().col_value) if has_point else None
+    return BackendResult(stop=stop, point=point, bound=info.mip_dual_bound)
 
 
 def _stop(highs: highspy.Highs) -> BackendStop:
     status = highs.getModelStatus()
-    stop = _STOPS[status.name]
+    stop = _STOPS.get(status.name)
     if stop is None:
         raise BackendError(
             f"HiGHS ended with {highs.modelStatusToString(status)!r}, which is neither a solution "

@@ -56,6 +56,12 @@ class Bad(NamedTuple):
     text: str
 
 
+def mixed(*lengths: dict[str, Any], **more: object) -> Change:
+    """Requests of several lengths."""
+    return put("/workload", {"batch_size": 2, "lengths": list(lengths), **more})
+
+
+SHORT = {"prompt_tokens": 8, "output_tokens": 8}
 NODE = "/cluster/nodes/0"
 GPU = f"{NODE}/gpus/0"
 ROW = {
@@ -135,6 +141,71 @@ BAD = [
     ),
     Bad("no output", put("/workload/output_tokens", 0), "/workload/output_tokens", "1 or more"),
     Bad("no requests", put("/workload/num_requests", 0), "/workload/num_requests", "1 or more"),
+    # lengths
+    Bad("no lengths", mixed(), "/workload/lengths", "must have at least 1 entry"),
+    Bad("lengths of null", mixed(lengths=None), "/workload", "exactly one of lengths and"),
+    Bad("text for lengths", mixed(lengths="many"), "/workload/lengths", "'many'; must be a list"),
+    Bad("too many lengths", mixed(*[SHORT] * 10_001), "/workload/lengths", "at most 10000 entries"),
+    Bad(
+        "lengths beside tokens",
+        mixed(SHORT, prompt_tokens=8, output_tokens=8),
+        "/workload",
+        "leave out prompt_tokens and output_tokens, or the lengths",
+    ),
+    Bad(
+        "lengths beside a file of lengths",
+        mixed(SHORT, lengths_file="trace.csv"),
+        "/workload",
+        "exactly one of lengths and lengths_file",
+    ),
+    Bad(
+        "length without output",
+        mixed(SHORT, {"prompt_tokens": 8}),
+        "/workload/lengths/1/output_tokens",
+        "output_tokens is missing; it is needed: Tokens of their answers",
+    ),
+    Bad(
+        "length without prompt tokens",
+        mixed({**SHORT, "prompt_tokens": 0}),
+        "/workload/lengths/0/prompt_tokens",
+        "is 0; must be 1 or more",
+    ),
+    Bad(
+        "huge length",
+        mixed({**SHORT, "output_tokens": HUGE}),
+        "/workload/lengths/0/output_tokens",
+        "must be 1e+07 or less",
+    ),
+    Bad(
+        "weight of nothing",
+        mixed({**SHORT, "weight": 0}),
+        "/workload/lengths/0/weight",
+        "is 0; must be 1e-09 or more",
+    ),
+    Bad(
+        "negative weight",
+        mixed({**SHORT, "weight": -1.5}),
+        "/workload/lengths/0/weight",
+        "is -1.5; must be 1e-09 or more",
+    ),
+    Bad(
+        "text for a weight",
+        mixed({**SHORT, "weight": "half"}),
+        "/workload/lengths/0/weight",
+        "'half'; must be a number",
+    ),
+    Bad(
+        "unknown field of a length",
+        mixed({**SHORT, "wieght": 1}),
+        "/workload/lengths/0/wieght",
+        "Did you mean 'weight'?",
+    ),
+    Bad(
+        "lengths beyond learned positions",
+        mixed(SHORT, {"prompt_tokens": 2000, "output_tokens": 200}),
+        "/workload",
+        "output of the longest request are 2200 tokens together, but opt-1.3b has 2048",
+    ),
     Bad("negative price", put(f"{GPU}/price_usd_per_hour", -2), f"{GPU}/price_usd_per_hour", "-2"),
     Bad(
         "huge price", put(f"{NODE}/price_usd_per_hour", 1e300), f"{NODE}/price_usd_per_hour", "less"
@@ -540,6 +611,7 @@ def test_row_of_a_table_file_is_named_by_file_and_line(small_request, tmp_path):
     [
         ("tables", ["/etc/passwd"], "/tables/0"),
         ("model", {"name": "m", "config_file": "/etc/passwd"}, "/model/config_file"),
+        ("workload", {"batch_size": 1, "lengths_file": "/etc/passwd"}, "/workload/lengths_file"),
     ],
 )
 def test_http_reads_no_files(field, value, pointer, small_request, client):

@@ -10,15 +10,16 @@ from api.main import create_app
 from api.schemas.goal import LimitsSpec, SolverSpec
 from api.schemas.names import GoalChoice
 from api.schemas.request import PlanRequest
-from api.schemas.serving import EngineSpec, QualitySpec, WorkloadSpec
+from api.schemas.serving import EngineSpec, LengthSpec, MixedWorkloadSpec, QualitySpec, WorkloadSpec
 from api.settings import Settings
 from profiles.table_schema import COLUMNS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "requests.md").read_text(encoding="utf-8")
+LENGTHS = (WorkloadSpec, MixedWorkloadSpec, LengthSpec)
 FIELDS = sorted(
     {
         name
-        for schema in (PlanRequest, LimitsSpec, SolverSpec, EngineSpec, QualitySpec, WorkloadSpec)
+        for schema in (PlanRequest, LimitsSpec, SolverSpec, EngineSpec, QualitySpec, *LENGTHS)
         for name in schema.model_fields
     }
 )

@@ -47,6 +47,9 @@ FIELDS = st.sampled_from(
         "tables",
         "cost_table",
         "config",
+        "lengths",
+        "lengths_file",
+        "weight",
     ]
 )
 SETTINGS = settings(
@@ -131,6 +134,24 @@ def test_mutated_catalogue_request_never_fails_inside(data, small_request, build
         if body:
             mutate(body, data)
     check(*send(building_client, body))
+
+
+LENGTHS = [
+    {"prompt_tokens": 32, "output_tokens": 1},
+    {"prompt_tokens": 64, "output_tokens": 8, "weight": 2.5},
+    {"prompt_tokens": 500, "output_tokens": 40, "weight": 1e-9},
+]
+
+
+@SETTINGS
+@given(data=st.data())
+def test_mutated_lengths_never_fail_inside(data, small_request, building_client):
+    """Up to four changes to a workload of several lengths, all else as it was."""
+    workload = {"batch_size": [2, 4], "num_requests": 9, "lengths": copy.deepcopy(LENGTHS)}
+    for _ in range(data.draw(st.integers(1, 4))):
+        if workload:
+            mutate(workload, data)
+    check(*send(building_client, {**small_request, "workload": workload}))
 
 
 @SETTINGS

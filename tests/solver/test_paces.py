@@ -118,7 +118,7 @@ def test_the_optimum_lies_within_the_paces_that_a_cutoff_leaves(seed):
         form.builder.row(goal.expression, upper=goal.inverse(best * (1 + 1e-6)))
         box = enclose(form, least)
         assert box is not None
-        parts = halve(box) or [box]
+        parts = halve(box, 0.01) or [box]
         assert min(_exact(part) for part in parts) == pytest.approx(best, rel=1e-6)
         assert min(_counted(part) for part in parts) <= best * (1 + 1e-6)
 
@@ -142,4 +142,4 @@ def test_paces_that_nothing_bounds_stay_open():
     problem = pipeline()
     instance = next(instances(problem))
     assert instance.prefill_pace == ANYTHING
-    assert halve(instance) == []
+    assert halve(instance, 0.01) == []

@@ -1,0 +1,174 @@
+"""How the service ends: workers that die, servers that die, searches that are cut off."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.example_files import examples_folder
+from api.main import create_app
+from api.pool import ProcessPool, WorkerDiedError
+from api.settings import Settings
+
+FOLDER = examples_folder().parent
+SERVER = "from api.main import serve; serve(port={port})"
+
+
+def is_alive(pid):
+    """Whether the process runs (a zombie does not)."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return words[0] != "Z"
+
+
+def descendants(pid):
+    """Processes below a process."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found, last = set(), {pid}
+    while last:
+        last = {child for child, parent in parents.items() if parent in last}
+        found |= last
+    return found
+
+
+def wait_until(condition, seconds=20.0):
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def a_long_search():
+    """A request that is solved for as long as it may be: ten GPUs that differ, 60 layers."""
+    num, layers = 8, 40
+    loss = [[0.0, 0.01 * (1 + (7 * i) % 13)] for i in range(layers)]
+    speed = [1 + 0.37 * i for i in range(num)]
+    return {
+        "kind": "coefficients",
+        "nodes": [{"name": f"n{i}"} for i in range(num)],
+        "devices": [{"name": f"d{i}", "node": f"n{i}", "memory_gib": 6} for i in range(num)],
+        "groups": [{"device": f"d{i}"} for i in range(num)],
+        "formats": [{"name": "w16a16", "bits": 16}, {"name": "w8a16", "bits": 8}],
+        "layer_kinds": [0] * layers,
+        "loss_nats": loss,
+        "micro_batches": [1, 2, 4, 8],
+        "batches": [{"size": 32}],
+        "prompt_tokens": 64,
+        "output_tokens": 50,
+        "prefill_ms": [[[[m / s for m in (1, 2, 4, 8)]] for f in (1, 2)] for s in speed],
+        "decode_ms": [[[[(1 + m) / s / f for m in (1, 2, 4, 8)]] for f in (1, 2)] for s in speed],
+        "weight_mib": [[[1000.0], [500.0]]] * num,
+        "kv_mib": [[1.0]] * num,
+        "limits": {"quality_loss_nats": 0.9},
+        "solver": {"gap": 0, "time_limit_s": 50},
+    }
+
+
+def test_a_worker_killed_by_the_system_is_told_and_replaced(two_layers):
+    """500 with problem details; the next request is answered."""
+    pool = ProcessPool(workers=1, queue=4)
+    app = create_app(Settings(), pool)
+
+    async def scenario():
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            await client.post("/v1/plans", json=two_layers)
+            worker = next(iter(pool._executor._processes))
+            long = asyncio.create_task(client.post("/v1/plans", json=a_long_search(), timeout=90))
+            await asyncio.sleep(2)
+            os.kill(worker, signal.SIGKILL)
+            died = await long
+            return worker, died, await client.post("/v1/plans", json=two_layers, timeout=90)
+
+    try:
+        worker, died, after = asyncio.run(scenario())
+    finally:
+        pool.close()
+    assert not is_alive(worker)
+    assert died.status_code == 500
+    assert died.headers["content-type"] == "application/problem+json"
+    assert "lack of memory" in died.json()["detail"]
+    assert after.json()["status"] == "optimal"
+
+
+def test_a_closed_pool_ends_its_workers_at_once():
+    """Though one of them is at work."""
+    pool = ProcessPool(workers=1, queue=1)
+
+    async def scenario():
+        task = asyncio.create_task(pool.run(time.sleep, 60))
+        await asyncio.sleep(0.1)
+        workers = list(pool._executor._processes)
+        assert await asyncio.to_thread(wait_until, lambda: all(map(is_alive, workers)))
+        await asyncio.sleep(1)
+        pool.close()
+        gone = await asyncio.to_thread(wait_until, lambda: not any(map(is_alive, workers)))
+        with pytest.raises(WorkerDiedError):
+            await task
+        return gone
+
+    assert asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=str)
+def test_a_server_that_ends_takes_its_workers_along(how, tmp_path, unused_port):
+    """However it ends, and though a search is under way."""
+    script = SERVER.format(port=unused_port)
+    server = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=FOLDER, env={**os.environ, "HETPLAN_WORKERS": "1"}
+    )
+    url = f"http://127.0.0.1:{unused_port}"
+    body = tmp_path / "request.json"
+    body.write_text(json.dumps(a_long_search()))
+    try:
+        assert wait_until(lambda: answers(f"{url}/healthz/live"), 60)
+        post = "import sys, httpx; httpx.post(sys.argv[1], content=open(sys.argv[2]).read(), "
+        post += "headers={'content-type': 'application/json'}, timeout=2)"
+        subprocess.run(
+            [sys.executable, "-c", post, f"{url}/v1/plans", str(body)],
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )  # a client that goes away after two seconds
+        workers = descendants(server.pid)
+        assert workers
+        server.send_signal(how)
+        server.wait(30)
+        assert wait_until(lambda: not any(map(is_alive, workers)))
+    finally:
+        server.kill()
+        server.wait()
+
+
+def answers(url):
+    """Whether the server is up."""
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def unused_port():
+    """A port that is free."""
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
