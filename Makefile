@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXAMPLE ?= examples/llama-2-70b.yaml
 PORT ?= 8000
+FAMILY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plan test test-slow lint format types layers notebooks check bench calibrate tables serve lock clean
+.PHONY: help setup plan test test-slow lint format types layers notebooks check bench bench-quick calibrate tables serve lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -51,8 +52,11 @@ notebooks: $(VENV)/dev.stamp  ## execute the notebooks
 
 check: lint types test  ## lint, types and tests
 
-bench: $(VENV)/dev.stamp  ## solve every example and print the table of objectives, gaps and times
-	@$(BIN)/python -m benchmarks.examples
+bench: $(VENV)/dev.stamp  ## measure everything into docs/benchmarks.md (FAMILY=name for one family)
+	@$(BIN)/python -m benchmarks $(FAMILY)
+
+bench-quick: $(VENV)/dev.stamp  ## try the first instance of every family; writes nothing
+	@$(BIN)/python -m benchmarks --quick $(FAMILY)
 
 calibrate: $(VENV)/dev.stamp  ## refit the latency model to measurements (HETPLAN_MEASUREMENTS=folder)
 	@$(BIN)/python -m benchmarks.calibrate

@@ -100,7 +100,12 @@ class Explorer:
     @property
     def _is_large(self) -> bool:
         """Whether the integer program is hard, so that bounds and plans come from its parts."""
-        return self._merges or len(self.best.problem.groups) > _MOST_GROUPS_WHOLE
+        return self._merges or self._has_many_groups
+
+    @property
+    def _has_many_groups(self) -> bool:
+        """Whether even counting is hard."""
+        return len(self.best.problem.groups) > _MOST_GROUPS_WHOLE
 
     def open_all(self) -> None:
         """Every pair of micro-batch sizes that may fit, bounded in closed form."""
@@ -262,7 +267,7 @@ class Explorer:
 
     def _count_node(self, node: Node) -> None:
         """Sharpen the bound by whole numbers of layers; where that is hard, halve the node."""
-        if self._is_large and self._halve(node):
+        if self._has_many_groups and self._halve(node):
             return
         bound, stop = self._count(node, self.best.gap / 2)
         node = replace(node, bound=bound)
@@ -296,8 +301,6 @@ class Explorer:
 
     def _solve(self, node: Node) -> None:
         """Solve the integer program, in small pieces where it is large."""
-        if self._is_large and self._halve(node, _NARROWEST):
-            return
         form = formulate(node.instance, self.best.limits)
         goal = self._target.linear(form, node.latency_low_s)
         cutoff = self._cut(form, goal, node)
@@ -311,9 +314,9 @@ class Explorer:
         result = self._milp(form, goal, effort, on_point)
         if result.point is not None:
             self.best.offer(read_plan(form, result.point))
-        bound = self._proven(node, goal, result, cutoff)
-        node = replace(node, bound=bound)
-        self._settle(node, result.stop, solved=True)
+        node = replace(node, bound=self._proven(node, goal, result, cutoff))
+        if result.stop is not BackendStop.WORK_LIMIT or not self._halve(node, _NARROWEST):
+            self._settle(node, result.stop, solved=True)
 
     def _cut(self, form: Formulation, goal: LinearGoal, node: Node) -> float:
         """Leave out what is not worth looking for; returns the cutoff."""

@@ -105,7 +105,10 @@ def test_the_phases_apart_are_below_the_optimum(seed):
             assert known[Goal.TPOT].of(instance).tpot_s <= report.evaluation.tpot_s * slack
 
 
-@pytest.mark.parametrize("seed", range(770, 800))
+@pytest.mark.parametrize(
+    "seed",
+    [*(pytest.param(seed, marks=pytest.mark.slow) for seed in range(770, 783)), *range(783, 800)],
+)
 def test_the_optimum_lies_within_the_paces_that_a_cutoff_leaves(seed):
     """Also counted with equal stages together it is never missed, at either half or both."""
     problem = random_problem(seed, tensor_parallel=seed % 2 == 0)
