@@ -3,24 +3,26 @@ The independent judge: values of a plan, recomputed from the problem alone.
 
 Nothing here is shared with the formulation. Times follow
 
-    T_p = sum_j (a_j + c_j) + (m_p - 1) A         A = slowest stage or link of prefill
-    tau = max(sum_j (d_j + c_j) + c_ret, m_d D)   D = slowest stage or link of decode
-    T   = T_p + sum_j (d_j + c_j) + (m_d - 1) D + (n - 2) tau
+    T_p = sum_j (a_j + c_j) + (m_p - 1) A + e_p         A = slowest stage or link of prefill
+    tau = max(sum_j (d_j + c_j) + c_ret, m_d D + e_d)   D = slowest stage or link of decode
+    T   = T_p + sum_j (d_j + c_j) + (m_d - 1) D + e_d + (n - 2) tau
 
-where borders that leave (or enter) a node by the same network card add up their occupancy.
+where m counts a smaller last micro-batch in part and e is what it takes beyond (`solver.rounds`),
+and borders that leave (or enter) a node by the same network card add up their occupancy.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, exp
+from math import exp
 
 from profiles.errors import InputError
 from profiles.units import GIB, HOUR, MILLION, MS
 from solver.objective import Goal, Limits, Objective
 from solver.problem import FloatArray, PipelineProblem
 from solver.result import Evaluation, Memory, Plan, Stage, StageReport
+from solver.rounds import rounds_of
 
 __all__ = ["TOLERANCE", "Violation", "evaluate", "score", "violations"]
 
@@ -71,13 +73,15 @@ def evaluate(problem: PipelineProblem, plan: Plan) -> Evaluation:
     pace_d, slow_d = pipe.pace(
         d, problem.decode_occupancy_s[..., decode], problem.return_occupancy_s[..., decode]
     )
-    m_p = ceil(plan.batch_size / plan.prefill_micro_batch)
-    m_d = ceil(plan.batch_size / plan.decode_micro_batch)
-    ttft = sum(a) + sum(link_p) + (m_p - 1) * pace_p
+    first = rounds_of(problem, plan.batch_size, prefill, "prefill")
+    later = rounds_of(problem, plan.batch_size, decode, "decode")
+    m_p, m_d = first.micro_batches, later.micro_batches
+    ttft = sum(a) + sum(link_p) + (m_p - 1) * pace_p + first.excess_s
     once = sum(d) + sum(link_d)
     tokens = problem.output_tokens
-    period = max(once + pipe.return_s(), m_d * pace_d) if tokens > 1 else 0.0
-    rest = once + (m_d - 1) * pace_d + (tokens - 2) * period if tokens > 1 else 0.0
+    period = max(once + pipe.return_s(), m_d * pace_d + later.excess_s) if tokens > 1 else 0.0
+    first_round = once + (m_d - 1) * pace_d + later.excess_s
+    rest = first_round + (tokens - 2) * period if tokens > 1 else 0.0
     latency = (ttft + rest) * problem.waves(plan.batch_size)
     price = _price(problem, plan)
     output = problem.served_requests(plan.batch_size) * tokens
@@ -356,8 +360,8 @@ class _Pipe:
         decode_s: Sequence[float],
         prefill_link_s: Sequence[float],
         decode_link_s: Sequence[float],
-        num_prefill: int,
-        num_decode: int,
+        num_prefill: float,
+        num_decode: float,
         ttft_s: float,
         rest_s: float,
     ) -> tuple[StageReport, ...]:

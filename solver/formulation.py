@@ -20,7 +20,7 @@ Constraints (names of the functions below)
                  and leaves a run at its borders holds all of it
     ends         one first and one last stage
     memory       weights + KV + embedding + head + work space of a slot fit its GPUs
-    pace         a[k] <= A, d[k] <= D;  tau >= sum d + links,  tau >= m_d D
+    pace         a[k] <= A, d[k] <= D;  tau >= sum d + links,  tau >= m_d D + e_d
     share        GPUs of a class are used once; sums of load and memory over the slots of a class
                  are at most its GPUs times A, D and memory (implied by whole slots, not by the
                  relaxation, where slots share GPUs)
@@ -29,7 +29,11 @@ Constraints (names of the functions below)
                  n[k] <= (most whole layers within the paces and memory) used[k], which rounds
                  down what the relaxation would fill with fractions of layers
 
-Latency is linear in these: T = sum a + links + (m_p-1) A + sum d + links + (m_d-1) D + (n-2) tau.
+Latency is linear in these:
+
+    T = sum a + links + (m_p-1) A + e_p + sum d + links + (m_d-1) D + e_d + (n-2) tau,
+
+where m and e are those of `solver.rounds`: a smaller last micro-batch counts in part.
 
 The *merged* form drops order and contiguity, counts all layers of a kind together and spreads
 quality loss over the layers by a transportation problem: a relaxation with few columns for models
@@ -94,6 +98,10 @@ class Formulation:
     def used(self, slot: int) -> dict[int, float]:
         """1 where the slot is a stage."""
         return {row[slot]: 1.0 for row in self.columns.start}
+
+    def always(self, value: float) -> dict[int, float]:
+        """A constant: exactly one slot is first."""
+        return dict.fromkeys(self.columns.first, value) if value else {}
 
     def touches(self, run: int, slot: int) -> dict[int, float]:
         """1 where the slot holds layers of the run."""
@@ -380,7 +388,12 @@ def _pace(form: Formulation, loads: Loads) -> None:
         )
     for expression in form.route.decode_occupancy:
         row(combine((1 / form.decode_unit, expression), (-1, {columns.decode_pace: 1.0})), upper=0)
-    row({columns.decode_pace: float(form.instance.num_decode), columns.period: -1.0}, upper=0)
+    later = form.instance.decode_rounds
+    busy = combine(
+        (1, {columns.decode_pace: later.micro_batches}),
+        (1, form.always(later.excess_s / form.decode_unit)),
+    )
+    row(combine((1, busy), (-1, {columns.period: 1.0})), upper=0)
     once = combine(
         (1, total(*loads.decode)),
         (1 / form.decode_unit, form.route.decode_s),
@@ -455,22 +468,25 @@ def _measure(form: Formulation, loads: Loads) -> None:
     inst, columns, route = form.instance, form.columns, form.route
     assert route is not None
     prefill, decode = form.prefill_unit, form.decode_unit
+    first, later = inst.prefill_rounds, inst.decode_rounds
     ttft = combine(
         (1, total(*loads.prefill)),
         (1 / prefill, route.prefill_s),
-        (1, {columns.prefill_pace: float(inst.num_prefill - 1)}),
+        (1, {columns.prefill_pace: first.micro_batches - 1}),
+        (1, form.always(first.excess_s / prefill)),
     )
     first_round = combine(
         (1, total(*loads.decode)),
         (1 / decode, route.decode_s),
-        (1, {columns.decode_pace: float(inst.num_decode - 1)}),
+        (1, {columns.decode_pace: later.micro_batches - 1}),
+        (1, form.always(later.excess_s / decode)),
     )
     steps = inst.problem.output_tokens - 2
     unit = prefill + decode * max(steps + 1, 0)
     latency = combine((prefill / unit, ttft))
     if steps >= 0:
-        later = {columns.period: float(steps)}
-        latency = combine((1, latency), (decode / unit, first_round), (decode / unit, later))
+        others = {columns.period: float(steps)}
+        latency = combine((1, latency), (decode / unit, first_round), (decode / unit, others))
     form.quantities |= {
         "latency_s": Quantity(expression=latency, unit=unit * inst.problem.waves(inst.batch.size)),
         "ttft_s": Quantity(expression=ttft, unit=prefill),

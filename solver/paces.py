@@ -67,8 +67,8 @@ def halve(instance: Instance, narrow: float) -> list[Instance]:
     """
     prefill, decode = instance.prefill_pace, instance.decode_pace
     steps = max(instance.problem.output_tokens - 1, 0)
-    of_prefill = _latency(prefill, instance.num_prefill - 1)
-    of_decode = _latency(decode, instance.num_decode * steps)
+    of_prefill = _latency(prefill, instance.prefill_rounds.micro_batches - 1)
+    of_decode = _latency(decode, instance.decode_rounds.micro_batches * steps)
     if max(of_prefill.width, of_decode.width) <= narrow * (of_prefill.high + of_decode.high):
         return []
     if of_prefill.width >= of_decode.width:
@@ -76,7 +76,7 @@ def halve(instance: Instance, narrow: float) -> list[Instance]:
     return [replace(instance, decode_pace=half) for half in decode.halves()]
 
 
-def _latency(pace: Interval, times: int) -> Interval:
+def _latency(pace: Interval, times: float) -> Interval:
     """Seconds of latency that come of a pace; nothing where the pace is not bounded."""
     if pace.high == inf:
         return Interval(high=0.0)

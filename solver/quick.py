@@ -4,10 +4,11 @@ Bounds in closed form, for ordering subproblems before any linear program is sol
 Every layer runs at the fastest place and format there is: with S = sum of the least layer times and
 at most J stages, the slowest stage takes at least S / J, so
 
-    T_p >= S_p (1 + (m_p - 1) / J),   tau >= S_d max(1, m_d / J),
-    T   >= T_p + S_d (1 + (m_d - 1) / J) + (n - 2) tau.
+    T_p >= S_p (1 + (m_p - 1) / J) + e_p,   tau >= max(S_d, S_d m_d / J + e_d),
+    T   >= T_p + S_d (1 + (m_d - 1) / J) + e_d + (n - 2) tau
 
-And all layers at their smallest must fit what all GPUs together have beside work space.
+with m and e of `solver.rounds`. And all layers at their smallest must fit what all GPUs together
+have beside work space.
 """
 
 from dataclasses import dataclass
@@ -45,12 +46,14 @@ def quick_bounds(instance: Instance, limits: Limits) -> QuickBounds:
     p = instance.problem
     most = min(p.num_gpus, p.num_layers, limits.stages or inf, limits.gpus or inf)
     prefill = _least_sum(p.prefill_s[..., instance.prefill], instance)
-    ttft = prefill * (1 + (instance.num_prefill - 1) / most)
+    first, later = instance.prefill_rounds, instance.decode_rounds
+    ttft = prefill * (1 + (first.micro_batches - 1) / most) + first.excess_s
     tpot = rest = 0.0
     if p.output_tokens > 1:
         decode = _least_sum(p.decode_s[..., instance.decode], instance)
-        tpot = decode * max(1.0, instance.num_decode / most)
-        rest = decode * (1 + (instance.num_decode - 1) / most) + (p.output_tokens - 2) * tpot
+        tpot = max(decode, decode * later.micro_batches / most + later.excess_s)
+        rest = decode * (1 + (later.micro_batches - 1) / most) + later.excess_s
+        rest += (p.output_tokens - 2) * tpot
     waves = p.waves(instance.batch.size)
     return QuickBounds(ttft_s=ttft, tpot_s=tpot, latency_s=(ttft + rest) * waves)
 

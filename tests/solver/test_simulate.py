@@ -17,6 +17,10 @@ from tests.solver.hand_made import pipeline
 
 EXACT = 1e-9
 FAST, ALL = 80, 320
+BESIDE_LAYERS = (
+    *("embedding_prefill_s", "embedding_decode_s", "head_prefill_s", "head_decode_s"),
+    *("prefill_occupancy_s", "decode_occupancy_s", "return_occupancy_s"),
+)
 
 
 def assert_equals_formulas(seed: int) -> None:
@@ -116,6 +120,34 @@ def test_ragged_micro_batches_equal_a_recursion():
         assert (batch.prefill_end_s, batch.latency_s) == pytest.approx(
             first_come_times(problem, plan), rel=EXACT
         )
+
+
+def test_the_formulas_are_never_too_fast_where_the_last_micro_batch_is_smaller():
+    for seed in range(120):
+        problem, plan = random_plan(seed, is_even=False)
+        problem = replace(problem, output_tokens=min(problem.output_tokens, 40))
+        values, batch = evaluate(problem, plan), simulate_plan(problem, plan).batch
+        assert batch.prefill_end_s <= values.ttft_s * (1 + EXACT)
+        assert batch.latency_s <= values.batch_latency_s * (1 + EXACT)
+
+
+def test_the_formulas_hold_for_one_stage_of_equal_layers_with_a_smaller_last_micro_batch():
+    """Without embedding, head and links nothing is estimated."""
+    seen = 0
+    for seed in range(200):
+        problem, plan = random_plan(seed, is_even=False)
+        if len(plan.stages) == 1:
+            seen += 1
+            equal = {
+                name: np.broadcast_to(getattr(problem, name)[:, :1, :1], problem.prefill_s.shape)
+                for name in ("prefill_s", "decode_s")
+            }
+            nothing = {name: 0 * getattr(problem, name) for name in BESIDE_LAYERS}
+            problem = replace(problem, **equal, **nothing)
+            values, batch = evaluate(problem, plan), simulate_plan(problem, plan).batch
+            assert batch.prefill_end_s == pytest.approx(values.ttft_s, rel=EXACT)
+            assert batch.latency_s == pytest.approx(values.batch_latency_s, rel=EXACT)
+    assert seen > 10
 
 
 def test_overlap_never_delays_the_first_tokens():
