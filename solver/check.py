@@ -3,26 +3,25 @@ The independent judge: values of a plan, recomputed from the problem alone.
 
 Nothing here is shared with the formulation. Times follow
 
-    T_p = sum_j (a_j + c_j) + (m_p - 1) A + e_p         A = slowest stage or link of prefill
-    tau = max(sum_j (d_j + c_j) + c_ret, m_d D + e_d)   D = slowest stage or link of decode
-    T   = T_p + sum_j (d_j + c_j) + (m_d - 1) D + e_d + (n - 2) tau
+    T_p = sum_j (a_j + c_j) + (m_p - 1) A         A = slowest stage or link of prefill
+    tau = max(sum_j (d_j + c_j) + c_ret, m_d D)   D = slowest stage or link of decode
+    T   = T_p + sum_j (d_j + c_j) + (m_d - 1) D + (n - 2) tau
 
-where m counts a smaller last micro-batch in part and e is what it takes beyond (`solver.rounds`),
-and borders that leave (or enter) a node by the same network card add up their occupancy.
+where one A and one D are those of the last micro-batch if it is smaller than the others, and
+borders that leave (or enter) a node by the same network card add up their occupancy.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp
+from math import ceil, exp
 
 from profiles.errors import InputError
 from profiles.units import GIB, HOUR, MILLION, MS
 from solver.objective import Goal, Limits, Objective
 from solver.problem import FloatArray, PipelineProblem
 from solver.result import Evaluation, Memory, Plan, Stage, StageReport
-from solver.rounds import rounds_of
 
 __all__ = ["TOLERANCE", "Violation", "evaluate", "score", "violations"]
 
@@ -66,21 +65,14 @@ def evaluate(problem: PipelineProblem, plan: Plan) -> Evaluation:
     _check_structure(problem, plan)
     prefill, decode = _sizes(problem, plan)
     pipe = _Pipe(problem, plan, prefill, decode)
-    a, d = pipe.compute(problem.prefill_s, "prefill"), pipe.compute(problem.decode_s, "decode")
+    first, later = pipe.work("prefill", prefill), pipe.work("decode", decode)
     link_p = pipe.links(problem.prefill_link_s[..., prefill])
     link_d = pipe.links(problem.decode_link_s[..., decode])
-    pace_p, slow_p = pipe.pace(a, problem.prefill_occupancy_s[..., prefill], None)
-    pace_d, slow_d = pipe.pace(
-        d, problem.decode_occupancy_s[..., decode], problem.return_occupancy_s[..., decode]
-    )
-    first = rounds_of(problem, plan.batch_size, prefill, "prefill")
-    later = rounds_of(problem, plan.batch_size, decode, "decode")
-    m_p, m_d = first.micro_batches, later.micro_batches
-    ttft = sum(a) + sum(link_p) + (m_p - 1) * pace_p + first.excess_s
-    once = sum(d) + sum(link_d)
+    ttft = sum(first.stages_s) + sum(link_p) + first.rounds_s - first.pace_s
+    once = sum(later.stages_s) + sum(link_d)
     tokens = problem.output_tokens
-    period = max(once + pipe.return_s(), m_d * pace_d + later.excess_s) if tokens > 1 else 0.0
-    first_round = once + (m_d - 1) * pace_d + later.excess_s
+    period = max(once + pipe.return_s(), later.rounds_s) if tokens > 1 else 0.0
+    first_round = once + later.rounds_s - later.pace_s
     rest = first_round + (tokens - 2) * period if tokens > 1 else 0.0
     latency = (ttft + rest) * problem.waves(plan.batch_size)
     price = _price(problem, plan)
@@ -97,9 +89,9 @@ def evaluate(problem: PipelineProblem, plan: Plan) -> Evaluation:
         loss_nats=loss,
         perplexity=_perplexity(problem, loss),
         gpus=sum(problem.groups[s.group].tensor_parallel for s in plan.stages),
-        bottleneck_prefill=slow_p,
-        bottleneck_decode=slow_d,
-        stages=pipe.reports(a, d, link_p, link_d, m_p, m_d, ttft, rest),
+        bottleneck_prefill=first.slowest,
+        bottleneck_decode=later.slowest,
+        stages=pipe.reports(first, later, link_p, link_d, ttft, rest),
     )
 
 
@@ -274,6 +266,32 @@ def _loss(problem: PipelineProblem, plan: Plan) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class _Work:
+    """
+    A batch cut into micro-batches.
+
+    ``stages_s`` and ``pace_s`` (of the ``slowest`` stage or link) are those of a full micro-batch,
+    ``last_s`` and ``last_pace_s`` those of the last one, which may be smaller.
+    """
+
+    count: int
+    stages_s: list[float]
+    last_s: list[float]
+    pace_s: float
+    last_pace_s: float
+    slowest: str
+
+    @property
+    def rounds_s(self) -> float:
+        """What the batch asks of the slowest."""
+        return (self.count - 1) * self.pace_s + self.last_pace_s
+
+    def busy_s(self, stage: int) -> float:
+        """What the batch asks of a stage."""
+        return (self.count - 1) * self.stages_s[stage] + self.last_s[stage]
+
+
+@dataclass(frozen=True, slots=True)
 class _Pipe:
     """A plan at its micro-batch sizes: stages as machines."""
 
@@ -286,10 +304,20 @@ class _Pipe:
     def nodes(self) -> list[int]:
         return [self.problem.node_of(stage.group) for stage in self.plan.stages]
 
-    def compute(self, layer_s: FloatArray, phase: str) -> list[float]:
+    def work(self, phase: str, size: int) -> _Work:
+        """The batch in micro-batches of one size (an index), in prefill or in decode."""
+        sizes, batch = self.problem.micro_batches.tolist(), self.plan.batch_size
+        count = ceil(batch / sizes[size])
+        left = batch - (count - 1) * sizes[size]
+        last = sizes.index(min(other for other in sizes if other >= left))
+        usual_s, last_s = self.compute(phase, size), self.compute(phase, last)
+        pace_s, slowest = self.pace(usual_s, phase, size)
+        return _Work(count, usual_s, last_s, pace_s, self.pace(last_s, phase, last)[0], slowest)
+
+    def compute(self, phase: str, size: int) -> list[float]:
         """Seconds of every stage for one micro-batch."""
-        p, size = self.problem, self.prefill if phase == "prefill" else self.decode
-        times = []
+        p, times = self.problem, []
+        layer_s = getattr(p, f"{phase}_s")
         for stage in self.plan.stages:
             seconds = 0.0
             for layer, fmt in enumerate(stage.formats, start=stage.first_layer):
@@ -311,15 +339,15 @@ class _Pipe:
             return 0.0
         return float(self.problem.return_link_s[self.nodes[-1], self.nodes[0], self.decode])
 
-    def pace(
-        self, compute: Sequence[float], occupancy: FloatArray, back: FloatArray | None
-    ) -> tuple[float, str]:
+    def pace(self, compute: Sequence[float], phase: str, size: int) -> tuple[float, str]:
         """The slowest stage or link, and its name."""
+        occupancy = getattr(self.problem, f"{phase}_occupancy_s")[..., size]
         busy = {f"stage {j}": seconds for j, seconds in enumerate(compute, start=1)}
         nodes, names = self.nodes, self.problem.node_names
         hops = [(u, v, float(occupancy[u, v])) for u, v in pairwise(nodes)]
-        if back is not None and len(nodes) > 1:
-            hops.append((nodes[-1], nodes[0], float(back[nodes[-1], nodes[0]])))
+        if phase == "decode" and len(nodes) > 1:
+            back_s = self.problem.return_occupancy_s[nodes[-1], nodes[0], size]
+            hops.append((nodes[-1], nodes[0], float(back_s)))
         cards: dict[str, float] = defaultdict(float)
         for u, v, seconds in hops:
             if u == v:
@@ -356,18 +384,16 @@ class _Pipe:
 
     def reports(
         self,
-        prefill_s: Sequence[float],
-        decode_s: Sequence[float],
+        prefill: _Work,
+        decode: _Work,
         prefill_link_s: Sequence[float],
         decode_link_s: Sequence[float],
-        num_prefill: float,
-        num_decode: float,
         ttft_s: float,
         rest_s: float,
     ) -> tuple[StageReport, ...]:
         """One report per stage; GPUs are numbered as stages come."""
         taken: Counter[int] = Counter()
-        steps = num_decode * (self.problem.output_tokens - 1)
+        steps = self.problem.output_tokens - 1
         reports = []
         for number, stage in enumerate(self.plan.stages):
             group = self.problem.groups[stage.group]
@@ -381,12 +407,12 @@ class _Pipe:
                     gpus=tuple(numbers),
                     first_layer=stage.first_layer,
                     num_layers=len(stage.formats),
-                    prefill_s=prefill_s[number],
-                    decode_s=decode_s[number],
+                    prefill_s=prefill.stages_s[number],
+                    decode_s=decode.stages_s[number],
                     prefill_link_s=prefill_link_s[number],
                     decode_link_s=decode_link_s[number],
-                    prefill_busy=num_prefill * prefill_s[number] / ttft_s if ttft_s > 0 else 0.0,
-                    decode_busy=steps * decode_s[number] / rest_s if rest_s > 0 else 0.0,
+                    prefill_busy=prefill.busy_s(number) / ttft_s if ttft_s > 0 else 0.0,
+                    decode_busy=steps * decode.busy_s(number) / rest_s if rest_s > 0 else 0.0,
                     memory=self.memory(number),
                 )
             )

@@ -22,6 +22,8 @@ class Columns:
         By slot.
     prefill_pace, decode_pace, period
         Single columns.
+    prefill_last, decode_last
+        Single columns; None where the last micro-batch is a full one.
     rent
         By node that is rented whole.
     """
@@ -36,4 +38,6 @@ class Columns:
     prefill_pace: int = -1
     decode_pace: int = -1
     period: int = -1
+    prefill_last: int | None = None
+    decode_last: int | None = None
     rent: dict[int, int] = field(default_factory=dict)

@@ -5,8 +5,9 @@ The steps are those of `solver.search`; each opens the node again with what was 
 of it, or closes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from math import inf
 
 from profiles.errors import BackendError
@@ -21,7 +22,7 @@ from solver.paces import enclose, halve
 from solver.phases import PhaseBounds
 from solver.prices import PriceLevels
 from solver.problem import FloatArray
-from solver.quick import may_fit, quick_bounds
+from solver.quick import LeastTimes, may_fit
 from solver.target import LinearGoal, Target
 
 __all__ = ["MOST_RUNS_UNMERGED", "Explorer"]
@@ -42,6 +43,8 @@ _MOST_SLOTS_APART, _MOST_SLOTS_MERGED = 12, 24
 # Width of the first window as a share of the bound: the narrower, the fewer layers a stage can
 # hold, and the more windows there are.
 _REACH, _REACH_OF_LARGE = 0.2, 0.05
+# Beyond this width everything else is one window, lest there be windows without end.
+_WIDEST_REACH = 1.0
 # Intervals of pace that change latency by less than this share are not halved before counting, and
 # not at all.
 _NARROW, _NARROWEST = 0.015, 0.001
@@ -107,31 +110,48 @@ class Explorer:
         """Whether even counting is hard."""
         return len(self.best.problem.groups) > _MOST_GROUPS_WHOLE
 
-    def open_all(self) -> None:
-        """Every pair of micro-batch sizes that may fit, bounded in closed form."""
+    def open_all(self) -> bool:
+        """Open every pair of micro-batch sizes that may fit; False where that was cut short."""
         problem, limits = self.best.problem, self.best.limits
         self._merges = len(layer_runs(problem)) > self.most_runs
         goal = self._target.objective.goal
         self._phases = PhaseBounds(goal=goal, limits=limits, merged=self._merges, relax=self._least)
         reach = _REACH_OF_LARGE if self._is_large else _REACH
-        low, high = 0.0, inf
         if self._target.is_product:
             self._prices = PriceLevels.of(problem)
+        times = LeastTimes.of(problem, limits)
+        for instance in self._pairs():
+            if self.must_stop():
+                return False
+            if may_fit(instance):
+                quick = self._target.quick(instance, times.bounds(instance))
+                self.tree.push(Node(instance=instance, bound=quick, reach=reach))
+        return True
+
+    def _pairs(self) -> Iterator[Instance]:
+        low, high = 0.0, inf
+        if self._prices is not None:
             low, high = self._prices.lowest, self._prices.highest
-        for batch in problem.batches:
-            for prefill in batch.prefill:
-                for decode in batch.decode:
-                    instance = Instance(
-                        problem=problem,
-                        batch=batch,
-                        prefill=prefill,
-                        decode=decode,
-                        price_low=low,
-                        price_high=high,
-                    )
-                    if may_fit(instance):
-                        quick = self._target.quick(instance, quick_bounds(instance, limits))
-                        self.tree.push(Node(instance=instance, bound=quick, reach=reach))
+        for batch in self.best.problem.batches:
+            for prefill, decode in product(batch.prefill, batch.decode):
+                yield Instance(
+                    problem=self.best.problem,
+                    batch=batch,
+                    prefill=prefill,
+                    decode=decode,
+                    price_low=low,
+                    price_high=high,
+                )
+
+    def must_stop(self) -> bool:
+        """Whether the search is over before its end; ``stop`` says why."""
+        if self.stop is not None:
+            return True
+        if self.cancelled is not None and self.cancelled():
+            self.stop = BackendStop.CANCELLED
+        elif self.seconds_left() <= 0:
+            self.stop = BackendStop.TIME_LIMIT
+        return self.stop is not None
 
     def work_on(self, node: Node) -> None:
         """The next step for a node that was taken from the tree."""
@@ -205,7 +225,10 @@ class Explorer:
     def _least(self, form: Formulation, expression: Expression) -> float:
         """Least value of an expression on a relaxation; inf if infeasible, -inf if time ran out."""
         self.num_bounds += 1
-        result = self.backend.relax(form.model(expression), self._effort(self.best.gap))
+        effort = self._effort(self.best.gap)
+        result = self.backend.relax(form.model(expression), effort, cancelled=self.cancelled)
+        if result.stop in _STOPS:
+            self.stop = result.stop
         if result.stop is BackendStop.INFEASIBLE:
             return inf
         return result.bound if result.stop is BackendStop.PROVEN else -inf
@@ -229,7 +252,8 @@ class Explorer:
         """Look for plans little above the bound; the others wait."""
         highest = min(self.best.cutoff, node.window)
         window = node.bound * (1 + node.reach) if self._target.is_timed else inf
-        if not 0 < window * (1 + node.reach) < highest:
+        is_wide = node.reach > _WIDEST_REACH
+        if is_wide or not 0 < window * (1 + node.reach) < highest:
             window = highest
         is_covered = window < highest or (window == node.window and node.is_covered)
         inside = replace(node, window=window, is_covered=is_covered)
@@ -296,6 +320,8 @@ class Explorer:
         effort = replace(self._effort(self.best.gap / 2), max_nodes=_PLACING_NODES)
         result = self.backend.solve(form.model(goal.expression), effort, cancelled=self.cancelled)
         self.num_milps += 1
+        if result.stop in _STOPS:
+            self.stop = result.stop
         if result.point is not None:
             self.best.offer(read_plan(form, result.point))
 
@@ -342,7 +368,7 @@ class Explorer:
         lowest = self.tree.lowest
 
         def on_bound(bound: float) -> None:
-            better = min(goal.value(bound), self.best.cutoff, lowest)
+            better = min(_value_of(goal, bound), self.best.cutoff, lowest)
             self.working_bound = max(self.working_bound, better)
 
         return self.backend.solve(

@@ -12,6 +12,7 @@ Variables
     cross[r,k] slot k holds the layers at the border r-1 | r     binary, r >= 1
     first[k], last[k], both[k]   slot k is the first, the last, the only stage
     A, D, tau  slowest prefill step, slowest decode step, time between tokens
+    A', D'     the same for a last micro-batch that is smaller than the others
 
 Constraints (names of the functions below)
     cover        sum_k,f n[r,k,f] = length of r
@@ -20,7 +21,8 @@ Constraints (names of the functions below)
                  and leaves a run at its borders holds all of it
     ends         one first and one last stage
     memory       weights + KV + embedding + head + work space of a slot fit its GPUs
-    pace         a[k] <= A, d[k] <= D;  tau >= sum d + links,  tau >= m_d D + e_d
+    pace         a[k] <= A, d[k] <= D, a'[k] <= A', d'[k] <= D'
+                 tau >= sum d + links,  tau >= m_d D, or (m_d-1) D + D'
     share        GPUs of a class are used once; sums of load and memory over the slots of a class
                  are at most its GPUs times A, D and memory (implied by whole slots, not by the
                  relaxation, where slots share GPUs)
@@ -29,11 +31,8 @@ Constraints (names of the functions below)
                  n[k] <= (most whole layers within the paces and memory) used[k], which rounds
                  down what the relaxation would fill with fractions of layers
 
-Latency is linear in these:
-
-    T = sum a + links + (m_p-1) A + e_p + sum d + links + (m_d-1) D + e_d + (n-2) tau,
-
-where m and e are those of `solver.rounds`: a smaller last micro-batch counts in part.
+Latency is linear in these: T = sum a + links + (m_p-1) A + sum d + links + (m_d-1) D + (n-2) tau,
+where A' and D' stand in for the last A and D if the last micro-batch is smaller.
 
 The *merged* form drops order and contiguity, counts all layers of a kind together and spreads
 quality loss over the layers by a transportation problem: a relaxation with few columns for models
@@ -53,7 +52,7 @@ from solver.instance import Instance, Interval, Run, Slot, layer_runs, make_slot
 from solver.linear import Expression, LinearModel, ModelBuilder, combine, total
 from solver.loads import Loads, slot_loads
 from solver.objective import Limits
-from solver.problem import BoolArray, FloatArray, IntArray
+from solver.problem import BoolArray, FloatArray, IntArray, PipelineProblem
 from solver.route import Route, add_route
 
 __all__ = ["Formulation", "Quantity", "formulate"]
@@ -99,10 +98,6 @@ class Formulation:
         """1 where the slot is a stage."""
         return {row[slot]: 1.0 for row in self.columns.start}
 
-    def always(self, value: float) -> dict[int, float]:
-        """A constant: exactly one slot is first."""
-        return dict.fromkeys(self.columns.first, value) if value else {}
-
     def touches(self, run: int, slot: int) -> dict[int, float]:
         """1 where the slot holds layers of the run."""
         if self.merged:
@@ -136,7 +131,7 @@ def formulate(
     Parameters
     ----------
     instance
-        Batch size, micro-batch sizes and price interval.
+        Batch size, micro-batch sizes, and intervals of price and pace.
     limits
         Limits on the plan.
     merged
@@ -198,16 +193,25 @@ def _empty(
         loss_limit=limits.loss_nats,
         merged=merged,
         kinds=kinds,
-        prefill_unit=_unit(instance.problem.prefill_s[..., instance.prefill], instance),
-        decode_unit=_unit(instance.problem.decode_s[..., instance.decode], instance),
+        prefill_unit=_prefill_unit(problem, instance.prefill),
+        decode_unit=_decode_unit(problem, instance.decode),
     )
 
 
-def _unit(layer_s: FloatArray, instance: Instance) -> float:
-    """Seconds of all layers at their fastest, which brings loads near 1."""
-    problem = instance.problem
+def _prefill_unit(problem: PipelineProblem, size: int) -> float:
+    ends = problem.embedding_prefill_s[:, size], problem.head_prefill_s[:, size]
+    return _unit(problem, problem.prefill_s[..., size], *ends)
+
+
+def _decode_unit(problem: PipelineProblem, size: int) -> float:
+    ends = problem.embedding_decode_s[:, size], problem.head_decode_s[:, size]
+    return _unit(problem, problem.decode_s[..., size], *ends)
+
+
+def _unit(problem: PipelineProblem, layer_s: FloatArray, *end_s: FloatArray) -> float:
+    """Seconds of all layers, embedding and head at their fastest, which brings loads near 1."""
     usable = np.where(problem.group_formats[:, :, None], layer_s, np.inf).min(axis=(0, 1))
-    total = float(usable[problem.layer_kinds].sum())
+    total = float(usable[problem.layer_kinds].sum()) + sum(float(end.min()) for end in end_s)
     return total if np.isfinite(total) and total > 0 else 1.0
 
 
@@ -258,6 +262,8 @@ def _add_columns(form: Formulation, *, spare: bool) -> None:
     columns.prefill_pace = _pace_column(form, form.instance.prefill_pace, form.prefill_unit)
     columns.decode_pace = _pace_column(form, form.instance.decode_pace, form.decode_unit)
     columns.period = new()
+    columns.prefill_last = None if form.instance.prefill_last is None else new()
+    columns.decode_last = None if form.instance.decode_last is None else new()
     for node, price in enumerate(form.instance.problem.node_price_usd_per_hour):
         if price > 0:
             columns.rent[node] = new(1, integer=True)
@@ -375,25 +381,48 @@ def _memory(form: Formulation, loads: Loads, *, spare: bool) -> None:
     form.quantities["missing_bytes"] = Quantity(expression=missing, unit=float(GIB))
 
 
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """A column for the slowest machine: times of slots in its unit, and seconds of links."""
+
+    column: int
+    loads: Sequence[Expression]
+    links: Sequence[Expression]
+    unit: float
+
+
+def _paces(form: Formulation, loads: Loads) -> list[_Pace]:
+    columns, route = form.columns, form.route
+    assert route is not None
+    prefill, decode = form.prefill_unit, form.decode_unit
+    paces = [
+        _Pace(columns.prefill_pace, loads.prefill, route.prefill_occupancy, prefill),
+        _Pace(columns.decode_pace, loads.decode, route.decode_occupancy, decode),
+    ]
+    if columns.prefill_last is not None:
+        last = route.prefill_last_occupancy
+        paces.append(_Pace(columns.prefill_last, loads.prefill_last, last, prefill))
+    if columns.decode_last is not None:
+        last = route.decode_last_occupancy
+        paces.append(_Pace(columns.decode_last, loads.decode_last, last, decode))
+    return paces
+
+
+def _all_rounds(pace: int, last: int | None, count: int) -> dict[int, float]:
+    """What a batch asks of the slowest machine."""
+    return {pace: float(count)} if last is None else {pace: count - 1.0, last: 1.0}
+
+
 def _pace(form: Formulation, loads: Loads) -> None:
     row, columns = form.builder.row, form.columns
-    for k, slot in enumerate(form.slots):
-        copies = float(slot.copies)
-        row(combine((1, loads.prefill[k]), (-copies, {columns.prefill_pace: 1.0})), upper=0)
-        row(combine((1, loads.decode[k]), (-copies, {columns.decode_pace: 1.0})), upper=0)
+    for pace in _paces(form, loads):
+        for load, slot in zip(pace.loads, form.slots, strict=True):
+            row(combine((1, load), (-float(slot.copies), {pace.column: 1.0})), upper=0)
+        for seconds in pace.links:
+            row(combine((1 / pace.unit, seconds), (-1, {pace.column: 1.0})), upper=0)
     assert form.route is not None
-    for expression in form.route.prefill_occupancy:
-        row(
-            combine((1 / form.prefill_unit, expression), (-1, {columns.prefill_pace: 1.0})), upper=0
-        )
-    for expression in form.route.decode_occupancy:
-        row(combine((1 / form.decode_unit, expression), (-1, {columns.decode_pace: 1.0})), upper=0)
-    later = form.instance.decode_rounds
-    busy = combine(
-        (1, {columns.decode_pace: later.micro_batches}),
-        (1, form.always(later.excess_s / form.decode_unit)),
-    )
-    row(combine((1, busy), (-1, {columns.period: 1.0})), upper=0)
+    rounds = _all_rounds(columns.decode_pace, columns.decode_last, form.instance.num_decode)
+    row(combine((1, rounds), (-1, {columns.period: 1.0})), upper=0)
     once = combine(
         (1, total(*loads.decode)),
         (1 / form.decode_unit, form.route.decode_s),
@@ -448,12 +477,9 @@ def _share(form: Formulation, loads: Loads, *, spare: bool) -> None:
         size = {k: float(form.slots[k].tensor_parallel) for k in slots}
         gpus = combine(*((size[k], form.used(k)) for k in slots))
         row(gpus, lower=device.min_used, upper=device.count)
-        for load, pace in (
-            (loads.prefill, columns.prefill_pace),
-            (loads.decode, columns.decode_pace),
-        ):
-            carried = combine(*((size[k], load[k]) for k in slots))
-            row(combine((1, carried), (-1, {pace: float(device.count)})), upper=0)
+        for pace in _paces(form, loads):
+            carried = combine(*((size[k], pace.loads[k]) for k in slots))
+            row(combine((1, carried), (-1, {pace.column: float(device.count)})), upper=0)
         work = [(size[k] * (1 - loads.free[k]), form.used(k)) for k in slots]
         if not spare:
             row(combine(*((size[k], loads.memory[k]) for k in slots), *work), upper=device.count)
@@ -468,25 +494,24 @@ def _measure(form: Formulation, loads: Loads) -> None:
     inst, columns, route = form.instance, form.columns, form.route
     assert route is not None
     prefill, decode = form.prefill_unit, form.decode_unit
-    first, later = inst.prefill_rounds, inst.decode_rounds
     ttft = combine(
         (1, total(*loads.prefill)),
         (1 / prefill, route.prefill_s),
-        (1, {columns.prefill_pace: first.micro_batches - 1}),
-        (1, form.always(first.excess_s / prefill)),
+        (1, _all_rounds(columns.prefill_pace, columns.prefill_last, inst.num_prefill)),
+        (-1, {columns.prefill_pace: 1.0}),
     )
     first_round = combine(
         (1, total(*loads.decode)),
         (1 / decode, route.decode_s),
-        (1, {columns.decode_pace: later.micro_batches - 1}),
-        (1, form.always(later.excess_s / decode)),
+        (1, _all_rounds(columns.decode_pace, columns.decode_last, inst.num_decode)),
+        (-1, {columns.decode_pace: 1.0}),
     )
     steps = inst.problem.output_tokens - 2
     unit = prefill + decode * max(steps + 1, 0)
     latency = combine((prefill / unit, ttft))
     if steps >= 0:
-        others = {columns.period: float(steps)}
-        latency = combine((1, latency), (decode / unit, first_round), (decode / unit, others))
+        later = {columns.period: float(steps)}
+        latency = combine((1, latency), (decode / unit, first_round), (decode / unit, later))
     form.quantities |= {
         "latency_s": Quantity(expression=latency, unit=unit * inst.problem.waves(inst.batch.size)),
         "ttft_s": Quantity(expression=ttft, unit=prefill),

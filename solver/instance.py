@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from math import inf
+from math import ceil, inf
 
 import numpy as np
 
 from solver.problem import BatchOption, FloatArray, PipelineProblem
-from solver.rounds import Rounds, rounds_of
 
 __all__ = [
     "ANYTHING",
@@ -139,15 +138,27 @@ class Instance:
     prefill_pace: Interval = ANYTHING
     decode_pace: Interval = ANYTHING
 
-    @cached_property
-    def prefill_rounds(self) -> Rounds:
-        """Micro-batches in prefill, m_p, the last in part."""
-        return rounds_of(self.problem, self.batch.size, self.prefill, "prefill")
+    @property
+    def num_prefill(self) -> int:
+        """Micro-batches in prefill, m_p."""
+        return ceil(self.batch.size / int(self.problem.micro_batches[self.prefill]))
+
+    @property
+    def num_decode(self) -> int:
+        """Micro-batches in decode, m_d."""
+        return ceil(self.batch.size / int(self.problem.micro_batches[self.decode]))
 
     @cached_property
-    def decode_rounds(self) -> Rounds:
-        """Micro-batches in decode, m_d, the last in part."""
-        return rounds_of(self.problem, self.batch.size, self.decode, "decode")
+    def prefill_last(self) -> int | None:
+        """Index of the size of the last micro-batch in prefill; None where it is a full one."""
+        last = self.problem.last_micro_batch(self.batch.size, self.prefill)
+        return None if last == self.prefill else last
+
+    @cached_property
+    def decode_last(self) -> int | None:
+        """Index of the size of the last micro-batch in decode; None where it is a full one."""
+        last = self.problem.last_micro_batch(self.batch.size, self.decode)
+        return None if last == self.decode else last
 
     @cached_property
     def layer_bytes(self) -> FloatArray:

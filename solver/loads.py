@@ -20,6 +20,8 @@ class Loads:
     ----------
     prefill, decode
         Times of one micro-batch in the units given to `slot_loads`.
+    prefill_last, decode_last
+        Those of the last micro-batch; nothing where it is a full one.
     memory
         Bytes of layers, embedding and head over the memory of one GPU.
     free
@@ -30,6 +32,8 @@ class Loads:
 
     prefill: Sequence[Expression]
     decode: Sequence[Expression]
+    prefill_last: Sequence[Expression]
+    decode_last: Sequence[Expression]
     memory: Sequence[Expression]
     free: Sequence[float]
     memory_bytes: Sequence[float]
@@ -74,7 +78,7 @@ def slot_loads(
     prefill_unit, decode_unit
         Seconds that count as 1.
     """
-    p, eta, xi = instance.problem, instance.prefill, instance.decode
+    p = instance.problem
     add_up = _Sum(slots, kinds, columns)
     memory_bytes = [max(p.devices[slot.device].memory_bytes, 1.0) for slot in slots]
     memory = add_up.of(
@@ -85,19 +89,20 @@ def slot_loads(
     )
     for k, slot in enumerate(slots):
         memory[k][columns.both[k]] = -float(p.shared_bytes[slot.group]) / memory_bytes[k]
+
+    def prefill(size: int) -> list[dict[int, float]]:
+        ends = p.embedding_prefill_s[:, size], p.head_prefill_s[:, size]
+        return add_up.of(p.prefill_s[..., size], *ends, [prefill_unit] * len(slots))
+
+    def decode(size: int) -> list[dict[int, float]]:
+        ends = p.embedding_decode_s[:, size], p.head_decode_s[:, size]
+        return add_up.of(p.decode_s[..., size], *ends, [decode_unit] * len(slots))
+
     return Loads(
-        prefill=add_up.of(
-            p.prefill_s[..., eta],
-            p.embedding_prefill_s[:, eta],
-            p.head_prefill_s[:, eta],
-            [prefill_unit] * len(slots),
-        ),
-        decode=add_up.of(
-            p.decode_s[..., xi],
-            p.embedding_decode_s[:, xi],
-            p.head_decode_s[:, xi],
-            [decode_unit] * len(slots),
-        ),
+        prefill=prefill(instance.prefill),
+        decode=decode(instance.decode),
+        prefill_last=[] if instance.prefill_last is None else prefill(instance.prefill_last),
+        decode_last=[] if instance.decode_last is None else decode(instance.decode_last),
         memory=memory,
         free=[
             float(instance.free_bytes[slot.group]) / memory_bytes[k] for k, slot in enumerate(slots)

@@ -53,7 +53,7 @@ class Node:
     gap_divisor: int = 1
     window: float = inf
     is_covered: bool = False
-    reach: float = 0.2
+    reach: float
     is_scouted: bool = False
 
 

@@ -41,12 +41,20 @@ def enclose(form: Formulation, relax: Relax) -> Instance | None:
         low = relax(form, {column: 1.0})
         if low == inf:
             return None
-        limit = min(form.builder.upper[column], _NO_PACE)
-        form.builder.upper[column] = limit
-        high = -relax(form, {column: -1.0})
-        high = inf if high >= _NO_PACE * (1 - _ROUNDING) else max(high, low) * (1 + _ROUNDING)
-        paces.append(Interval(low=low * unit * (1 - _ROUNDING), high=high * unit))
+        high = _most(form, column, relax) if low < _NO_PACE else inf
+        if high < inf:
+            high = max(high, low) * (1 + _ROUNDING)
+        paces.append(Interval(low=max(low, 0.0) * unit * (1 - _ROUNDING), high=high * unit))
     return replace(form.instance, prefill_pace=paces[0], decode_pace=paces[1])
+
+
+def _most(form: Formulation, column: int, relax: Relax) -> float:
+    """Greatest value of a pace; inf where it is beyond any that matters, or not known."""
+    own = form.builder.upper[column]
+    form.builder.upper[column] = min(own, _NO_PACE)
+    high = -relax(form, {column: -1.0})
+    form.builder.upper[column] = own
+    return high if 0 <= high < _NO_PACE * (1 - _ROUNDING) else inf
 
 
 def halve(instance: Instance, narrow: float) -> list[Instance]:
@@ -67,8 +75,8 @@ def halve(instance: Instance, narrow: float) -> list[Instance]:
     """
     prefill, decode = instance.prefill_pace, instance.decode_pace
     steps = max(instance.problem.output_tokens - 1, 0)
-    of_prefill = _latency(prefill, instance.prefill_rounds.micro_batches - 1)
-    of_decode = _latency(decode, instance.decode_rounds.micro_batches * steps)
+    of_prefill = _latency(prefill, instance.num_prefill - 1)
+    of_decode = _latency(decode, instance.num_decode * steps)
     if max(of_prefill.width, of_decode.width) <= narrow * (of_prefill.high + of_decode.high):
         return []
     if of_prefill.width >= of_decode.width:
@@ -76,7 +84,7 @@ def halve(instance: Instance, narrow: float) -> list[Instance]:
     return [replace(instance, decode_pace=half) for half in decode.halves()]
 
 
-def _latency(pace: Interval, times: float) -> Interval:
+def _latency(pace: Interval, times: int) -> Interval:
     """Seconds of latency that come of a pace; nothing where the pace is not bounded."""
     if pace.high == inf:
         return Interval(high=0.0)

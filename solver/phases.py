@@ -19,11 +19,13 @@ from solver.formulation import Formulation, formulate
 from solver.instance import Instance
 from solver.linear import Expression, combine
 from solver.objective import Goal, Limits
-from solver.problem import FloatArray, PipelineProblem
+from solver.problem import BatchOption, FloatArray, PipelineProblem
 from solver.quick import QuickBounds
 
 __all__ = ["PhaseBounds"]
 
+# Bounds of linear programs are trusted to this share.
+_SAFETY = 1e-9
 # What the goals that speak of time need to know of each phase.
 _NEEDS = {
     Goal.TTFT: ("ttft",),
@@ -57,7 +59,7 @@ class PhaseBounds:
     limits: Limits
     merged: bool
     relax: Relax
-    _known: dict[tuple[int, str, int], float] = field(default_factory=dict)
+    _known: dict[tuple[BatchOption, str, int], float] = field(default_factory=dict)
 
     def of(self, instance: Instance) -> QuickBounds:
         """Bounds on a pair; zeros where the goal does not speak of time."""
@@ -73,7 +75,7 @@ class PhaseBounds:
 
     def _least(self, instance: Instance, name: str) -> float:
         is_prefill = name == "ttft"
-        key = (instance.batch.size, name, instance.prefill if is_prefill else instance.decode)
+        key = (instance.batch, name, instance.prefill if is_prefill else instance.decode)
         if key not in self._known:
             alone = _alone(instance, is_prefill=is_prefill)
             self._known[key] = 0.0 if alone is None else self._solve(alone, name)
@@ -82,7 +84,7 @@ class PhaseBounds:
     def _solve(self, instance: Instance, name: str) -> float:
         form = formulate(instance, _own_limits(self.limits, name), merged=self.merged, pooled=True)
         expression, unit = _expression(form, name)
-        return max(self.relax(form, expression) * unit, 0.0)
+        return max(self.relax(form, expression) * unit * (1 - _SAFETY), 0.0)
 
 
 def _expression(form: Formulation, name: str) -> tuple[Expression, float]:

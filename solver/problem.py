@@ -213,6 +213,17 @@ class PipelineProblem:
         both: BoolArray = self.group_formats[group] & self.layer_formats[layer]
         return both
 
+    def last_micro_batch(self, batch_size: int, index: int) -> int:
+        """
+        Index of the size that the last micro-batch of a batch is charged at.
+
+        The smallest of ``micro_batches`` that holds what is left of the batch: times at any other
+        size are not known.
+        """
+        sizes = self.micro_batches
+        left = (batch_size - 1) % int(sizes[index]) + 1
+        return int(np.where(sizes >= left, sizes, np.iinfo(sizes.dtype).max).argmin())
+
     def waves(self, batch_size: int) -> int:
         """How many batches one after the other serve all requests."""
         return 1 if self.num_requests is None else ceil(self.num_requests / batch_size)

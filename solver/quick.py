@@ -4,11 +4,12 @@ Bounds in closed form, for ordering subproblems before any linear program is sol
 Every layer runs at the fastest place and format there is: with S = sum of the least layer times and
 at most J stages, the slowest stage takes at least S / J, so
 
-    T_p >= S_p (1 + (m_p - 1) / J) + e_p,   tau >= max(S_d, S_d m_d / J + e_d),
-    T   >= T_p + S_d (1 + (m_d - 1) / J) + e_d + (n - 2) tau
+    T_p >= S_p + (W_p - S_p) / J,   tau >= max(S_d, W_d / J),
+    T   >= T_p + S_d + (W_d - S_d) / J + (n - 2) tau,
 
-with m and e of `solver.rounds`. And all layers at their smallest must fit what all GPUs together
-have beside work space.
+where W adds up S over all micro-batches, of which the last may be smaller.
+
+And all layers at their smallest must fit what all GPUs together have beside work space.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ import numpy as np
 
 from solver.instance import Instance
 from solver.objective import Limits
-from solver.problem import FloatArray
+from solver.problem import FloatArray, PipelineProblem
 
-__all__ = ["QuickBounds", "may_fit", "quick_bounds"]
+__all__ = ["LeastTimes", "QuickBounds", "may_fit"]
 
 _ROUNDING = 1e-6
 
@@ -34,28 +35,47 @@ class QuickBounds:
     latency_s: float
 
 
-def quick_bounds(instance: Instance, limits: Limits) -> QuickBounds:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeastTimes:
     """
-    Bound one subproblem.
+    All layers at their fastest, by micro-batch size.
 
     Parameters
     ----------
-    instance, limits
-        The subproblem; limits on GPUs and stages bound the number of stages.
+    prefill_s, decode_s
+        Shape (M,).
+    most_stages
+        No plan has more.
     """
-    p = instance.problem
-    most = min(p.num_gpus, p.num_layers, limits.stages or inf, limits.gpus or inf)
-    prefill = _least_sum(p.prefill_s[..., instance.prefill], instance)
-    first, later = instance.prefill_rounds, instance.decode_rounds
-    ttft = prefill * (1 + (first.micro_batches - 1) / most) + first.excess_s
-    tpot = rest = 0.0
-    if p.output_tokens > 1:
-        decode = _least_sum(p.decode_s[..., instance.decode], instance)
-        tpot = max(decode, decode * later.micro_batches / most + later.excess_s)
-        rest = decode * (1 + (later.micro_batches - 1) / most) + later.excess_s
-        rest += (p.output_tokens - 2) * tpot
-    waves = p.waves(instance.batch.size)
-    return QuickBounds(ttft_s=ttft, tpot_s=tpot, latency_s=(ttft + rest) * waves)
+
+    prefill_s: FloatArray
+    decode_s: FloatArray
+    most_stages: float
+
+    @classmethod
+    def of(cls, problem: PipelineProblem, limits: Limits) -> "LeastTimes":
+        """Of a problem; limits on GPUs and stages bound the number of stages."""
+        most = min(problem.num_gpus, problem.num_layers, limits.stages or inf, limits.gpus or inf)
+        prefill_s, decode_s = (_least(problem, s) for s in (problem.prefill_s, problem.decode_s))
+        return cls(prefill_s=prefill_s, decode_s=decode_s, most_stages=most)
+
+    def bounds(self, instance: Instance) -> QuickBounds:
+        """Bound one subproblem."""
+        p, most = instance.problem, self.most_stages
+        once = float(self.prefill_s[instance.prefill])
+        if once == inf:
+            return QuickBounds(ttft_s=inf, tpot_s=inf, latency_s=inf)
+        last = self.prefill_s[_or(instance.prefill_last, instance.prefill)]
+        ttft = once + ((instance.num_prefill - 2) * once + float(last)) / most
+        tpot = rest = 0.0
+        if p.output_tokens > 1:
+            once = float(self.decode_s[instance.decode])
+            last = self.decode_s[_or(instance.decode_last, instance.decode)]
+            others = ((instance.num_decode - 2) * once + float(last)) / most
+            tpot = max(once, once / most + others)
+            rest = once + others + (p.output_tokens - 2) * tpot
+        waves = p.waves(instance.batch.size)
+        return QuickBounds(ttft_s=ttft, tpot_s=tpot, latency_s=(ttft + rest) * waves)
 
 
 def may_fit(instance: Instance) -> bool:
@@ -72,8 +92,13 @@ def may_fit(instance: Instance) -> bool:
     return float(least[p.layer_kinds].sum()) <= sum(room) * (1 + _ROUNDING)
 
 
-def _least_sum(layer_s: FloatArray, instance: Instance) -> float:
-    """``layer_s`` has shape (G, F, K)."""
-    p = instance.problem
-    least = np.where(p.group_formats[:, :, None], layer_s, np.inf).min(axis=(0, 1))
-    return float(least[p.layer_kinds].sum())
+def _or(last: int | None, usual: int) -> int:
+    return usual if last is None else last
+
+
+def _least(problem: PipelineProblem, layer_s: FloatArray) -> FloatArray:
+    """``layer_s`` has shape (G, F, K, M)."""
+    usable = problem.group_formats[:, :, None, None]
+    least: FloatArray = np.where(usable, layer_s, np.inf).min(axis=(0, 1))
+    total: FloatArray = least[problem.layer_kinds].sum(axis=0)
+    return total

@@ -27,6 +27,7 @@ import numpy as np
 from solver.columns import Columns
 from solver.instance import Instance, Slot
 from solver.linear import Expression, ModelBuilder, minus, total
+from solver.problem import FloatArray
 
 __all__ = ["Route", "add_route"]
 
@@ -44,6 +45,8 @@ class Route:
     return_s: Expression = field(default_factory=dict)
     prefill_occupancy: list[Expression] = field(default_factory=list)
     decode_occupancy: list[Expression] = field(default_factory=list)
+    prefill_last_occupancy: list[Expression] = field(default_factory=list)
+    decode_last_occupancy: list[Expression] = field(default_factory=list)
 
 
 def add_route(
@@ -206,19 +209,31 @@ def _charge(
     route.decode_s = _weigh(borders, p.decode_link_s[..., decode])
     route.return_s = _weigh(back, p.return_link_s[..., decode])
     away = {pair: e for pair, e in back.items() if pair[0] != pair[1]}
-    route.prefill_occupancy = _shared(walk, [(borders, p.prefill_occupancy_s[..., prefill])])
-    route.decode_occupancy = _shared(
-        walk,
-        [(borders, p.decode_occupancy_s[..., decode]), (away, p.return_occupancy_s[..., decode])],
-    )
-    for u in walk.nodes:
-        has_border = walk.builder.add(1, integer=True)
+    has_border = {u: walk.builder.add(1, integer=True) for u in walk.nodes}
+    for u, column in has_border.items():
         most = float(walk.num_stages)
-        walk.builder.row(total(inside[u], {has_border: -most}), upper=0)
-        route.prefill_occupancy.append({has_border: float(p.prefill_occupancy_s[u, u, prefill])})
-        route.decode_occupancy.append({has_border: float(p.decode_occupancy_s[u, u, decode])})
-        own = float(p.return_occupancy_s[u, u, decode])
-        route.decode_occupancy.append({c: own * x for c, x in back[u, u].items()})
+        walk.builder.row(total(inside[u], {column: -most}), upper=0)
+
+    def busy(seconds: FloatArray, back_s: FloatArray | None = None) -> list[Expression]:
+        """Seconds for which each card and each link inside a node is busy."""
+        uses = [(borders, seconds)] + ([] if back_s is None else [(away, back_s)])
+        links: list[Expression] = [{c: float(seconds[u, u])} for u, c in has_border.items()]
+        if back_s is not None:
+            own = ((back[u, u], float(back_s[u, u])) for u in walk.nodes)
+            links += [{c: s * x for c, x in returns.items()} for returns, s in own]
+        return _shared(walk, uses) + links
+
+    def of_prefill(size: int) -> list[Expression]:
+        return busy(p.prefill_occupancy_s[..., size])
+
+    def of_decode(size: int) -> list[Expression]:
+        return busy(p.decode_occupancy_s[..., size], p.return_occupancy_s[..., size])
+
+    route.prefill_occupancy, route.decode_occupancy = of_prefill(prefill), of_decode(decode)
+    if instance.prefill_last is not None:
+        route.prefill_last_occupancy = of_prefill(instance.prefill_last)
+    if instance.decode_last is not None:
+        route.decode_last_occupancy = of_decode(instance.decode_last)
 
 
 def _shared(walk: _Walk, uses: list[tuple[dict[Pair, Expression], np.ndarray]]) -> list[Expression]:

@@ -100,7 +100,6 @@ class Search:
     backend: Backend = field(default_factory=HighsBackend)
     _begun: float = field(default_factory=monotonic)
     _is_ready: bool = False
-    _stopped: StopReason | None = None
     _best: Best = field(init=False)
     _explorer: Explorer = field(init=False)
 
@@ -123,17 +122,16 @@ class Search:
 
     def run(self) -> SearchResult:
         """Search until the gap is closed or a limit is reached."""
-        tree = self._explorer.tree
+        explorer, tree = self._explorer, self._explorer.tree
         try:
             for plan in self.start:
                 self._best.offer(plan)
-            self._explorer.open_all()
-            self._is_ready = True
-            while tree and not self._must_stop() and tree.lowest < self._best.cutoff:
-                self._explorer.work_on(self._next())
+            self._is_ready = explorer.open_all()
+            while tree and not explorer.must_stop() and tree.lowest < self._best.cutoff:
+                explorer.work_on(self._next())
                 self._tell()
         except MemoryError:
-            self._stopped = StopReason.MEMORY
+            explorer.stop = BackendStop.MEMORY
         return self._result()
 
     def _next(self) -> Node:
@@ -149,15 +147,6 @@ class Search:
     def _left(self) -> float:
         return self.deadline - monotonic()
 
-    def _must_stop(self) -> bool:
-        if self._explorer.stop is not None:
-            self._stopped = _STOPS[self._explorer.stop]
-        elif self.cancelled is not None and self.cancelled():
-            self._stopped = StopReason.CANCELLED
-        elif self._left() <= 0:
-            self._stopped = StopReason.TIME_LIMIT
-        return self._stopped is not None
-
     def _bound(self) -> float:
         """The least bound over all subproblems, never better than the incumbent."""
         if not self._is_ready:
@@ -168,7 +157,7 @@ class Search:
 
     def _result(self) -> SearchResult:
         bound, best = self._bound(), self._best.incumbent
-        infeasible = best is None and self._stopped is None and bound == inf
+        infeasible = best is None and self._explorer.stop is None and bound == inf
         return SearchResult(
             incumbent=best,
             bound=bound,
@@ -181,8 +170,8 @@ class Search:
     def _reason(self, bound: float) -> StopReason:
         """Why it ended: what stopped it, or how small the gap is."""
         best, target = self._best, self._best.target
-        if self._stopped is not None:
-            return self._stopped
+        if self._explorer.stop is not None:
+            return _STOPS[self._explorer.stop]
         if best.incumbent is None:
             return StopReason.NUMERICS
         if relative_gap(target.public(best.value), target.public(bound)) <= OPTIMAL_GAP:

@@ -102,7 +102,7 @@ class Target:
 
     def quick(self, instance: Instance, bounds: QuickBounds) -> float:
         """A lower bound in closed form; 0 for goals that have none."""
-        goal, latency = self.objective.goal, bounds.latency_s
+        goal, latency = self.objective.goal, bounds.latency_s * (1 - _ROUNDING)
         if goal is Goal.THROUGHPUT:
             return latency / _output_tokens(instance)
         if goal is Goal.COST:
@@ -110,10 +110,10 @@ class Target:
         known = {
             Goal.LATENCY: latency,
             Goal.LATENCY_AND_QUALITY: latency,
-            Goal.TTFT: bounds.ttft_s,
-            Goal.TPOT: bounds.tpot_s,
+            Goal.TTFT: bounds.ttft_s * (1 - _ROUNDING),
+            Goal.TPOT: bounds.tpot_s * (1 - _ROUNDING),
         }
-        return known.get(goal, 0.0) * (1 - _ROUNDING)
+        return known.get(goal, 0.0)
 
     def linear(self, form: Formulation, latency_low_s: float) -> LinearGoal:
         """

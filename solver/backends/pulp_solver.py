@@ -156,9 +156,7 @@ def _stop(solver: str, status: int, solution: int) -> BackendStop:
 
 
 def _cut(stop: BackendStop, effort: Effort, elapsed_s: float) -> BackendStop:
-    """What cut it short, if it was: a proof at the time limit is none."""
-    if stop is BackendStop.INFEASIBLE:
-        return stop
+    """What cut it short, if it was: at the time limit nothing is proven, also not infeasibility."""
     if elapsed_s >= _NEARLY * effort.time_s:
         return BackendStop.TIME_LIMIT
     limited = stop is BackendStop.TIME_LIMIT and effort.max_nodes is not None

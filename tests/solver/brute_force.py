@@ -75,24 +75,30 @@ def _formats(problem: PipelineProblem, layer_group: np.ndarray) -> np.ndarray:
 
 def _value(problem, objective, limits, groups, bounds, formats, batch, prefill, decode):
     p, n, count = problem, problem.output_tokens, len(groups)
-    m_p = ceil(batch / p.micro_batches[prefill])
-    m_d = ceil(batch / p.micro_batches[decode])
     nodes = [p.devices[p.groups[g].device].node for g in groups]
+    counts, lasts = [], []
+    for size in (p.micro_batches[prefill], p.micro_batches[decode]):
+        counts.append(ceil(batch / size))
+        holds = [i for i, s in enumerate(p.micro_batches) if s >= batch - (counts[-1] - 1) * size]
+        lasts.append(min(holds, key=lambda i: p.micro_batches[i]))
     a, d, fits = [], [], np.ones(len(formats), dtype=bool)
+    a_last, d_last = [], []
     for j, g in enumerate(groups):
         layers = np.arange(bounds[j], bounds[j + 1])
         kinds, chosen = p.layer_kinds[layers], formats[:, layers]
         first, last = j == 0, j == count - 1
-        a.append(
-            p.prefill_s[g, chosen, kinds, prefill].sum(axis=1)
-            + first * p.embedding_prefill_s[g, prefill]
-            + last * p.head_prefill_s[g, prefill]
-        )
-        d.append(
-            p.decode_s[g, chosen, kinds, decode].sum(axis=1)
-            + first * p.embedding_decode_s[g, decode]
-            + last * p.head_decode_s[g, decode]
-        )
+        for times, size in ((a, prefill), (a_last, lasts[0])):
+            times.append(
+                p.prefill_s[g, chosen, kinds, size].sum(axis=1)
+                + first * p.embedding_prefill_s[g, size]
+                + last * p.head_prefill_s[g, size]
+            )
+        for times, size in ((d, decode), (d_last, lasts[1])):
+            times.append(
+                p.decode_s[g, chosen, kinds, size].sum(axis=1)
+                + first * p.embedding_decode_s[g, size]
+                + last * p.head_decode_s[g, size]
+            )
         work = max(
             p.prefill_work_bytes[g, prefill] + last * p.head_prefill_work_bytes[g, prefill],
             p.decode_work_bytes[g, decode] + last * p.head_decode_work_bytes[g, decode],
@@ -110,18 +116,26 @@ def _value(problem, objective, limits, groups, bounds, formats, batch, prefill, 
         )
         fits &= memory <= p.devices[p.groups[g].device].memory_bytes * (1 + SLACK)
     hops = list(pairwise(nodes))
-    pace_p = np.maximum(np.max(a, axis=0), _links(hops, p.prefill_occupancy_s[..., prefill], []))
-    ring = (
-        [(nodes[-1], nodes[0], p.return_occupancy_s[nodes[-1], nodes[0], decode])]
-        if count > 1
-        else []
-    )
-    pace_d = np.maximum(np.max(d, axis=0), _links(hops, p.decode_occupancy_s[..., decode], ring))
-    ttft = sum(a) + sum(p.prefill_link_s[u, v, prefill] for u, v in hops) + (m_p - 1) * pace_p
+
+    def pace_p(times, size):
+        return np.maximum(np.max(times, axis=0), _links(hops, p.prefill_occupancy_s[..., size], []))
+
+    def pace_d(times, size):
+        ends = (nodes[-1], nodes[0])
+        ring = [(*ends, p.return_occupancy_s[(*ends, size)])] if count > 1 else []
+        busy = _links(hops, p.decode_occupancy_s[..., size], ring)
+        return np.maximum(np.max(times, axis=0), busy)
+
+    later_p = (counts[0] - 1) * pace_p(a, prefill)
+    if counts[0] > 1:
+        later_p = (counts[0] - 2) * pace_p(a, prefill) + pace_p(a_last, lasts[0])
+    all_d = (counts[1] - 1) * pace_d(d, decode) + pace_d(d_last, lasts[1])
+    ttft = sum(a) + sum(p.prefill_link_s[u, v, prefill] for u, v in hops) + later_p
     once = sum(d) + sum(p.decode_link_s[u, v, decode] for u, v in hops)
     back = p.return_link_s[nodes[-1], nodes[0], decode] if count > 1 else 0.0
-    tpot = np.maximum(once + back, m_d * pace_d) if n > 1 else np.zeros(len(formats))
-    latency = ttft + (once + (m_d - 1) * pace_d + (n - 2) * tpot if n > 1 else 0.0)
+    tpot = np.maximum(once + back, all_d) if n > 1 else np.zeros(len(formats))
+    first_round = once + all_d - pace_d(d, decode)
+    latency = ttft + (first_round + (n - 2) * tpot if n > 1 else 0.0)
     requests = p.num_requests or batch
     latency = latency * (ceil(p.num_requests / batch) if p.num_requests else 1)
     price = sum(

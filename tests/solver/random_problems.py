@@ -11,8 +11,13 @@ def random_problem(
     tensor_parallel: bool = False,
     num_gpus: int | None = None,
     num_layers: int | None = None,
+    ragged: bool = False,
 ) -> PipelineProblem:
-    """At most 5 layers, 3 formats and 3 GPUs (4 where tensor-parallel groups are allowed)."""
+    """
+    At most 5 layers, 3 formats and 3 GPUs (4 where tensor-parallel groups are allowed).
+
+    With ``ragged`` no micro-batch size divides the batch.
+    """
     rng = np.random.default_rng(seed)
     num_nodes = int(rng.integers(1, 4))
     given_gpus, given_layers = num_gpus, num_layers
@@ -28,6 +33,8 @@ def random_problem(
     num_layers = given_layers or num_layers
     batch = int(rng.integers(1, 5))
     sizes = sorted({*default_micro_batches(batch), *default_micro_batches(batch + 1)})
+    if ragged:
+        batch, sizes = (5, 7)[batch % 2], [2, 3, 4]
     return PipelineProblem(
         devices=tuple(devices),
         groups=tuple(groups),
@@ -42,7 +49,7 @@ def random_problem(
         layer_formats=rng.random((num_layers, num_formats)) < 0.9,
         group_formats=_some(rng, (len(groups), num_formats)),
         micro_batches=np.array(sizes),
-        batches=_batches(rng, batch, sizes),
+        batches=_batches(rng, batch, sizes) if not ragged else _every(batch, sizes),
         prompt_tokens=16,
         output_tokens=int(rng.choice([1, 2, 5, 40])),
         num_requests=None if rng.random() < 0.7 else int(rng.integers(1, 12)),
@@ -85,6 +92,11 @@ def _batches(rng, batch, sizes):
         )
         for size in options
     )
+
+
+def _every(batch, sizes):
+    indices = tuple(range(len(sizes)))
+    return (BatchOption(size=batch, prefill=indices, decode=indices),)
 
 
 def _losses(rng, num_layers):

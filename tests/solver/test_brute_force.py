@@ -11,8 +11,8 @@ EXACT = StopRule(gap=0.0, time_limit_s=120)
 GOALS = list(Goal)
 
 
-def _case(seed: int, *, tensor_parallel: bool):
-    problem = random_problem(seed, tensor_parallel=tensor_parallel)
+def _case(seed: int, *, tensor_parallel: bool, ragged: bool):
+    problem = random_problem(seed, tensor_parallel=tensor_parallel, ragged=ragged)
     goal = GOALS[seed % len(GOALS)]
     theta = 30.0 if goal is Goal.LATENCY_AND_QUALITY else 0.0
     objective = Objective(goal=goal, theta_s_per_nat=theta)
@@ -38,8 +38,8 @@ def _some_limits(seed, problem):
     return Limits(**chosen)
 
 
-def _agrees(seed: int, *, tensor_parallel: bool):
-    problem, objective, limits = _case(seed, tensor_parallel=tensor_parallel)
+def _agrees(seed: int, *, tensor_parallel: bool = False, ragged: bool = False):
+    problem, objective, limits = _case(seed, tensor_parallel=tensor_parallel, ragged=ragged)
     report = solve(problem, objective=objective, limits=limits, stop=EXACT)
     best = best_plan(problem, objective, limits)
     if best is None:
@@ -59,7 +59,12 @@ def _agrees(seed: int, *, tensor_parallel: bool):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_agrees_with_brute_force(seed):
-    _agrees(seed, tensor_parallel=False)
+    _agrees(seed)
+
+
+@pytest.mark.parametrize("seed", range(400, 430))
+def test_agrees_with_brute_force_where_the_last_micro_batch_is_smaller(seed):
+    _agrees(seed, ragged=True)
 
 
 @pytest.mark.parametrize("seed", range(60, 90))
@@ -70,4 +75,4 @@ def test_agrees_with_brute_force_with_tensor_parallel_groups(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 400))
 def test_agrees_with_brute_force_at_scale(seed):
-    _agrees(seed, tensor_parallel=seed % 3 == 0)
+    _agrees(seed, tensor_parallel=seed % 3 == 0, ragged=seed % 4 == 0)

@@ -12,8 +12,8 @@ from solver.target import Target
 from tests.solver.random_problems import random_problem
 
 EFFORT = Effort(gap=1e-9, time_s=300.0, seed=0)
-SMALL = {"most_gpus": 4, "most_layers": 8}
-WHOLE = {"most_gpus": 7, "most_layers": 12}
+SMALL = {"most_gpus": 4, "most_layers": 6}
+WHOLE = {"most_gpus": 5, "most_layers": 8}
 GOALS = (Goal.LATENCY, Goal.THROUGHPUT, Goal.TTFT, Goal.TPOT, Goal.LATENCY_AND_QUALITY)
 
 
@@ -37,6 +37,7 @@ def _case(seed, most_gpus, most_layers):
     problem = random_problem(
         seed,
         tensor_parallel=True,
+        ragged=seed % 4 == 0,
         num_gpus=int(rng.integers(4, most_gpus + 1)),
         num_layers=int(rng.integers(5, most_layers + 1)),
     )

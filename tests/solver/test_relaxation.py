@@ -10,7 +10,7 @@ from solver.backends.highs import HighsBackend
 from solver.formulation import formulate
 from solver.instance import Instance
 from solver.linear import BackendStop, Effort
-from solver.quick import may_fit, quick_bounds
+from solver.quick import LeastTimes, may_fit
 from solver.target import Target
 from tests.solver.hand_made import pipeline
 from tests.solver.random_problems import random_problem
@@ -25,8 +25,12 @@ def relaxed(instance, **form) -> float:
     return np.inf if result.stop is BackendStop.INFEASIBLE else goal.value(result.bound)
 
 
+def drawn(seed):
+    return random_problem(seed, tensor_parallel=seed % 2 == 0, ragged=seed % 3 == 0)
+
+
 def instances(seed):
-    problem = random_problem(seed, tensor_parallel=seed % 2 == 0)
+    problem = drawn(seed)
     batch = problem.batches[0]
     return [
         Instance(problem=problem, batch=batch, prefill=p, decode=d)
@@ -44,14 +48,14 @@ def test_pooled_slots_have_the_relaxation_of_single_ones(seed):
 
 @pytest.mark.parametrize("seed", range(500, 530))
 def test_every_relaxation_is_below_the_optimum(seed):
-    problem = random_problem(seed, tensor_parallel=seed % 2 == 0)
+    problem = drawn(seed)
     for instance in instances(seed):
         pair = replace(instance.batch, prefill=(instance.prefill,), decode=(instance.decode,))
         report = solve(replace(problem, batches=(pair,)), stop=StopRule(gap=0.0))
         best = np.inf if report.plan is None else report.objective * (1 + 1e-9)
         assert relaxed(instance) <= best
         assert relaxed(instance, merged=True, pooled=True) <= best
-        assert quick_bounds(instance, Limits()).latency_s <= best
+        assert LeastTimes.of(problem, Limits()).bounds(instance).latency_s <= best
         assert may_fit(instance) or report.plan is None
 
 

@@ -17,6 +17,8 @@ from solver import (
     StopRule,
     solve,
 )
+from solver.backends.highs import HighsBackend
+from solver.linear import BackendResult, BackendStop
 from solver.search import Search
 from solver.target import Target
 from tests.solver.hand_made import layers_per_stage, only_w16, pipeline
@@ -218,7 +220,7 @@ def test_no_time_at_all_is_unknown_or_feasible_never_infeasible():
 def test_a_clock_that_ends_the_tie_break_is_told():
     """The fewest GPUs are proven at once, the fastest plan on them is not."""
     report = solve(
-        big_problem(), objective=Objective(goal=Goal.GPUS), stop=StopRule(gap=0.0, time_limit_s=2)
+        big_problem(), objective=Objective(goal=Goal.GPUS), stop=StopRule(gap=0.0, time_limit_s=4)
     )
     assert report.status is Status.OPTIMAL
     assert report.secondary_gap > 0
@@ -348,6 +350,49 @@ def test_the_merged_form_bounds_and_places_as_well(seed):
     value = Target(objective=objective).of(reference.evaluation)
     assert found.incumbent.value == pytest.approx(value, rel=1e-6)
     assert found.bound == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_batches_of_one_size_keep_their_own_candidates(seed):
+    """The other phase's work space decides whether a size fits, so bounds are not shared."""
+    problem = random_problem(seed, ragged=True)
+    work = {name: getattr(problem, name) * 20 for name in ("decode_work_bytes",)}
+    one, *_, other = (replace(problem.batches[0], decode=(d,)) for d in (0, 1, 2))
+    reports = [
+        solve(replace(problem, batches=batches, **work), stop=EXACT)
+        for batches in ((one, other), (other, one))
+    ]
+    assert reports[0].status is reports[1].status
+    if reports[0].plan is not None:
+        assert reports[0].objective == pytest.approx(reports[1].objective, rel=1e-6)
+
+
+def test_windows_end_where_there_is_no_plan():
+    """Three layers on two GPUs at 0.15 s each: halves of a layer could, whole layers cannot."""
+    problem = only_w16(pipeline(num_layers=3, batch=2, output_tokens=3))
+    report = solve(problem, limits=Limits(tpot_s=0.35), stop=EXACT)
+    assert report.status is Status.INFEASIBLE
+    assert report.num_milps < 20
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [(BackendStop.MEMORY, StopReason.MEMORY), (BackendStop.CANCELLED, StopReason.CANCELLED)],
+)
+def test_relaxations_that_are_cut_short_end_the_search(stop, reason):
+    class CutShort(HighsBackend):
+        def relax(self, *_models, **_options):
+            return BackendResult(stop=stop, point=None, bound=-np.inf)
+
+    report = solve(big_problem(), stop=EXACT, backend=CutShort())
+    assert report.stop_reason is reason
+    assert report.status is not Status.OPTIMAL
+
+
+def test_a_cancel_is_seen_before_all_pairs_are_open():
+    report = solve(big_problem(), stop=EXACT, cancelled=lambda: True)
+    assert report.stop_reason is StopReason.CANCELLED
+    assert report.num_bounds == 0
 
 
 def test_a_given_plan_is_a_start():
