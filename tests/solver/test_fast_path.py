@@ -62,33 +62,32 @@ def _agrees(seed, size):
     assert value == pytest.approx(least, rel=2e-6)
 
 
-def _is_honest(seed, size, gap):
+def _is_honest(seed, size, gaps):
     """A plan within the gap asked for, and no plan below the bound."""
     problem, objective, limits = _case(seed, **size)
     least = least_of_all_pairs(problem, objective, limits)
-    report = solve(problem, objective=objective, limits=limits, stop=StopRule(gap=gap))
-    if least == np.inf:
-        assert report.status is Status.INFEASIBLE
-        return
-    value, bound = report.objective, report.bound
-    if objective.goal.maximise:
-        value, bound = 1 / value, 1 / bound
-    assert bound <= least * (1 + 1e-6)
-    assert value >= least * (1 - 1e-6)
-    assert report.gap <= gap * (1 + 1e-6)
+    for gap in gaps:
+        report = solve(problem, objective=objective, limits=limits, stop=StopRule(gap=gap))
+        if least == np.inf:
+            assert report.status is Status.INFEASIBLE
+            continue
+        value, bound = report.objective, report.bound
+        if objective.goal.maximise:
+            value, bound = 1 / value, 1 / bound
+        assert bound <= least * (1 + 1e-6)
+        assert value >= least * (1 - 1e-6)
+        assert report.gap <= gap * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("gap", [0.003, 0.2])
 @pytest.mark.parametrize("seed", range(2400, 2408))
-def test_a_bound_is_never_better_than_the_best_plan(seed, gap):
-    _is_honest(seed, SMALL, gap)
+def test_a_bound_is_never_better_than_the_best_plan(seed):
+    _is_honest(seed, SMALL, [0.003, 0.2])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gap", [0.001, 0.01, 0.1])
 @pytest.mark.parametrize("seed", range(2408, 2488))
-def test_a_bound_is_never_better_than_the_best_plan_at_scale(seed, gap):
-    _is_honest(seed, WHOLE, gap)
+def test_a_bound_is_never_better_than_the_best_plan_at_scale(seed):
+    _is_honest(seed, WHOLE, [0.001, 0.01, 0.1])
 
 
 @pytest.mark.parametrize("seed", range(2000, 2008))
@@ -99,4 +98,4 @@ def test_the_search_finds_what_the_integer_programs_find(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2008, 2320))
 def test_the_search_finds_what_the_integer_programs_find_at_scale(seed):
-    _agrees(seed, WHOLE)
+    _agrees(seed, WHOLE if seed % 4 == 0 else SMALL)
