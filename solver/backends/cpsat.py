@@ -102,6 +102,8 @@ def _program(form: IntegerForm, start: FloatArray | None) -> cp_model.CpModel:
 def _solver(effort: Effort, seconds: float) -> cp_model.CpSolver:
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
+    # Ctrl-C is for hetplan, which stops the search itself; two who catch it end in an abort.
+    solver.parameters.catch_sigint_signal = False
     solver.parameters.random_seed = effort.seed
     solver.parameters.max_time_in_seconds = max(seconds, 0.01)
     # Halve the range of the objective first, or it may take the steps of a pace one by one.

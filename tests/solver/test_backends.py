@@ -1,6 +1,8 @@
 """One suite over all provers: the same models, the same answers, the same honest ends."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -296,6 +298,17 @@ def test_cancel_ends_a_relaxation(prover):
     result = prover.relax(dense(), EFFORT, cancelled=lambda: True)
     assert result.stop is BackendStop.CANCELLED
     assert result.bound == -inf
+
+
+def test_ctrl_c_is_left_to_the_caller(prover):
+    """A signal during a search reaches the handler that stood before it."""
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append("Ctrl-C"))
+    try:
+        prover.solve(knapsack(), EFFORT, on_point=lambda _: os.kill(os.getpid(), signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard
 
 
 def test_cancel_is_seen_before_a_solver_of_pulp_starts():
