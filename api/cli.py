@@ -238,7 +238,8 @@ def serve_command(
         str | None, typer.Option(help="Address to listen on; default HETPLAN_HOST or 127.0.0.1.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on; default HETPLAN_PORT or 8000.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to listen on; default HETPLAN_PORT or 8000."),
     ] = None,
 ) -> None:
     """Start the HTTP service; HETPLAN_* environment variables set the rest."""

@@ -1,7 +1,9 @@
 """The HTTP service, put together."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import uvicorn
 from fastapi import Depends, FastAPI
@@ -13,11 +15,13 @@ from api.problem_responses import add_handlers
 from api.routes import catalogue, evaluations, health, plans, schemas, simulations
 from api.settings import Settings, load_settings
 from api.version import hetplan_version
+from profiles.errors import InputError
 
 __all__ = ["create_app", "serve"]
 
-LAST_ANSWERS_S = 5
-"""Seconds that running searches have to end once the service is told to stop."""
+LAST_ANSWERS_S, LAST_WORDS_S = 5, 5
+"""Seconds that running searches have to end once the service is told to stop, and then their
+clients to be told."""
 
 
 def create_app(settings: Settings | None = None, pool: WorkPool | None = None) -> FastAPI:
@@ -55,6 +59,18 @@ def create_app(settings: Settings | None = None, pool: WorkPool | None = None) -
     return app
 
 
+class _Server(uvicorn.Server):
+    """Once told to stop, ends the searches in time for their clients to hear of it."""
+
+    def __init__(self, config: uvicorn.Config, pool: WorkPool) -> None:
+        super().__init__(config)
+        self._pool = pool
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(LAST_ANSWERS_S, self._pool.close)
+        await super().shutdown(sockets)
+
+
 def serve(*, host: str | None = None, port: int | None = None) -> None:
     """
     Run the service until it is stopped.
@@ -62,12 +78,23 @@ def serve(*, host: str | None = None, port: int | None = None) -> None:
     Raises
     ------
     InputError
-        When a setting is wrong.
+        When a setting is wrong, or the address cannot be listened on.
     """
     settings = load_settings()
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host if host is None else host,
-        port=settings.port if port is None else port,
-        timeout_graceful_shutdown=LAST_ANSWERS_S,
+    host = settings.host if host is None else host
+    port = settings.port if port is None else port
+    pool = ProcessPool(settings.workers, settings.queue)
+    config = uvicorn.Config(
+        create_app(settings, pool),
+        host=host,
+        port=port,
+        timeout_graceful_shutdown=LAST_ANSWERS_S + LAST_WORDS_S,
     )
+    server = _Server(config, pool)
+    try:
+        with suppress(KeyboardInterrupt):
+            server.run()
+    except SystemExit as error:  # of uvicorn, which has logged the system's reason
+        raise InputError(
+            f"Port {port} of {host} cannot be listened on; choose another --port or --host."
+        ) from error

@@ -13,13 +13,18 @@ from typing import Protocol, TypeVar
 
 from profiles.errors import HetplanError
 
-__all__ = ["BusyError", "ProcessPool", "WorkPool", "WorkerDiedError"]
+__all__ = ["BusyError", "ProcessPool", "StoppingError", "WorkPool", "WorkerDiedError"]
 
 Result = TypeVar("Result")
+_STOPPING = "The service is shutting down; try again later."
 
 
 class BusyError(HetplanError):
     """All workers are busy and the queue is full."""
+
+
+class StoppingError(HetplanError):
+    """The pool is closed: the service is about to end."""
 
 
 class WorkerDiedError(HetplanError):
@@ -74,16 +79,24 @@ class ProcessPool:
         ------
         BusyError
             When the queue is full.
+        StoppingError
+            When the pool is closed, before or while the function runs.
         WorkerDiedError
             When the worker died; the pool has been started anew.
         """
+        if not self._is_open:
+            raise StoppingError(_STOPPING)
         if self._pending >= self._room:
             raise BusyError("All workers are busy and the queue is full; try again later.")
         executor = self._executor
         try:
             future = self._submit(executor, work, *arguments)
             return await asyncio.wrap_future(future)
-        except BrokenProcessPool as error:
+        except (BrokenProcessPool, asyncio.CancelledError) as error:
+            if not self._is_open:
+                raise StoppingError(_STOPPING) from error
+            if isinstance(error, asyncio.CancelledError):
+                raise
             self._replace(executor)
             raise WorkerDiedError(
                 "The process that worked on this request died, most likely for lack of memory; "
@@ -104,7 +117,7 @@ class ProcessPool:
         self._pending -= 1
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
-        if self._executor is broken and self._is_open:
+        if self._executor is broken:
             self._end()
             self._executor, self._lifeline = self._start()
 

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.pool import BusyError, WorkerDiedError
+from api.pool import BusyError, StoppingError, WorkerDiedError
 from api.problems import InvalidRequestError
 from api.schemas.problem_details import ProblemDetails, ProblemEntry
 from api.work import FailedError
@@ -58,6 +58,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(InvalidRequestError, _invalid)
     app.add_exception_handler(InputError, _input)
     app.add_exception_handler(BusyError, _busy)
+    app.add_exception_handler(StoppingError, _busy)
     app.add_exception_handler(WorkerDiedError, _failed)
     app.add_exception_handler(HetplanError, _failed)
     app.add_exception_handler(RequestValidationError, _parameters)
@@ -84,7 +85,8 @@ def _parameters(request: Request, error: Exception) -> JSONResponse:
 
 def _busy(request: Request, error: Exception) -> JSONResponse:
     headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return problem_response(request.url.path, 429, str(error), headers=headers)
+    status = 503 if isinstance(error, StoppingError) else 429
+    return problem_response(request.url.path, status, str(error), headers=headers)
 
 
 def _failed(request: Request, error: Exception) -> JSONResponse:

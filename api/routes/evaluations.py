@@ -18,7 +18,7 @@ router = APIRouter(tags=["evaluations"])
 @router.post(
     "/v1/evaluations",
     response_model=EvaluationAnswer,
-    responses=declared(413, 415, 422, 429, 500),
+    responses=declared(413, 415, 422, 429, 500, 503),
     openapi_extra=json_body("EvaluationRequest"),
 )
 async def evaluate_plan(body: Body, pool: Pool, caps: CapsOf) -> Response:

@@ -19,7 +19,7 @@ router = APIRouter(tags=["plans"])
 @router.post(
     "/v1/plans",
     response_model=PlanAnswer,
-    responses=declared(413, 415, 422, 429, 500),
+    responses=declared(413, 415, 422, 429, 500, 503),
     openapi_extra=json_body("AnyRequest"),
 )
 async def make_plan(body: Body, pool: Pool, caps: CapsOf) -> Response:

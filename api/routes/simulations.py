@@ -18,7 +18,7 @@ router = APIRouter(tags=["simulations"])
 @router.post(
     "/v1/simulations",
     response_model=SimulationAnswer,
-    responses=declared(413, 415, 422, 429, 500),
+    responses=declared(413, 415, 422, 429, 500, 503),
     openapi_extra=json_body("SimulationRequest"),
 )
 async def simulate_plan(body: Body, pool: Pool, caps: CapsOf) -> Response:

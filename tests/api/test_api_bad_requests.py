@@ -647,6 +647,7 @@ def test_missing_table_file_is_told(name, small_request, tmp_path):
         ["examples", "nowhere"],
         ["schema", "nowhere"],
         ["plan", "."],
+        ["serve", "--port", "99999"],
     ],
     ids=" ".join,
 )

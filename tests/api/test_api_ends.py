@@ -4,17 +4,21 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from api.cli import app
 from api.example_files import examples_folder
 from api.main import create_app
-from api.pool import ProcessPool, WorkerDiedError
+from api.pool import ProcessPool, StoppingError
 from api.settings import Settings
 
 FOLDER = examples_folder().parent
@@ -109,19 +113,22 @@ def test_a_worker_killed_by_the_system_is_told_and_replaced(two_layers):
 
 
 def test_a_closed_pool_ends_its_workers_at_once():
-    """Though one of them is at work."""
-    pool = ProcessPool(workers=1, queue=1)
+    """Though one of them is at work; who waits for them is told."""
+    pool = ProcessPool(workers=1, queue=3)
 
     async def scenario():
-        task = asyncio.create_task(pool.run(time.sleep, 60))
+        tasks = [asyncio.create_task(pool.run(time.sleep, 60)) for _ in range(4)]
         await asyncio.sleep(0.1)
         workers = list(pool._executor._processes)
         assert await asyncio.to_thread(wait_until, lambda: all(map(is_alive, workers)))
         await asyncio.sleep(1)
         pool.close()
         gone = await asyncio.to_thread(wait_until, lambda: not any(map(is_alive, workers)))
-        with pytest.raises(WorkerDiedError):
-            await task
+        for task in tasks:
+            with pytest.raises(StoppingError):
+                await task
+        with pytest.raises(StoppingError):
+            await pool.run(time.sleep, 0)
         return gone
 
     assert asyncio.run(scenario())
@@ -156,6 +163,55 @@ def test_a_server_that_ends_takes_its_workers_along(how, tmp_path, unused_port):
         server.wait()
 
 
+def test_a_server_that_ends_tells_its_clients(two_layers, unused_port):
+    """503 with problem details and Retry-After for a search under way; no traceback in the log."""
+    script = f"import api.main; api.main.LAST_ANSWERS_S = 0; api.main.serve(port={unused_port})"
+    server = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=FOLDER,
+        env={**os.environ, "HETPLAN_WORKERS": "1", "HETPLAN_QUEUE": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{unused_port}"
+
+    def post(request):
+        return httpx.post(f"{url}/v1/plans", json=request, timeout=60)
+
+    def post_until_taken():
+        while (answer := post(a_long_search())).status_code == 429:
+            time.sleep(0.05)
+        return answer
+
+    try:
+        assert wait_until(lambda: answers(f"{url}/healthz/live"), 60)
+        with ThreadPoolExecutor(1) as client:
+            long = client.submit(post_until_taken)
+            assert wait_until(lambda: post(two_layers).status_code == 429, 60)
+            server.terminate()
+            answer = long.result()
+        log = server.communicate(timeout=30)[1]
+    finally:
+        server.kill()
+        server.wait()
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "retry-after" in answer.headers
+    assert "shutting down" in answer.json()["detail"]
+    assert "Traceback" not in log
+
+
+def test_a_port_that_is_taken_is_told(unused_port):
+    """Exit code 2, and what to do."""
+    with socket.create_server(("127.0.0.1", unused_port)):
+        result = CliRunner().invoke(app, ["serve", "--port", str(unused_port)])
+    assert result.exit_code == 2
+    assert result.stderr.endswith(
+        f"  Port {unused_port} of 127.0.0.1 cannot be listened on; "
+        "choose another --port or --host.\n"
+    )
+
+
 def answers(url):
     """Whether the server is up."""
     try:
@@ -167,8 +223,6 @@ def answers(url):
 @pytest.fixture
 def unused_port():
     """A port that is free."""
-    import socket
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from api import work
 from api.example_files import example_names
 from api.main import create_app
-from api.pool import BusyError, ProcessPool, WorkerDiedError
+from api.pool import BusyError, ProcessPool, StoppingError, WorkerDiedError
 from api.settings import Settings, load_settings
 from profiles.errors import BackendError, InputError
 
@@ -121,15 +121,20 @@ class FailingPool:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(BusyError("Busy."), 429), (WorkerDiedError("Died."), 500), (RuntimeError("secret"), 500)],
+    [
+        (BusyError("Busy."), 429),
+        (StoppingError("Ending."), 503),
+        (WorkerDiedError("Died."), 500),
+        (RuntimeError("secret"), 500),
+    ],
 )
 def test_failures_of_the_pool_are_told(error, status, client, two_layers):
-    """429 says when to come back; a bug keeps its secrets."""
+    """429 and 503 say when to come back; a bug keeps its secrets."""
     client.app = create_app(Settings(), FailingPool(error))
     response = client.post("/v1/plans", json=two_layers)
     assert response.status_code == status
     assert response.headers["content-type"] == PROBLEM
-    assert ("retry-after" in response.headers) is (status == 429)
+    assert ("retry-after" in response.headers) is (status in (429, 503))
     assert "secret" not in response.text
 
 
@@ -250,7 +255,7 @@ def test_every_route_is_documented_and_declares_its_errors(client):
                 if not status.startswith("2"):
                     assert PROBLEM in response["content"], (path, status)
             if method == "post":
-                assert {"413", "415", "422", "429"} <= set(operation["responses"])
+                assert {"413", "415", "422", "429", "503"} <= set(operation["responses"])
 
 
 def test_answers_follow_the_published_schema(client, two_layers):
