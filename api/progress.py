@@ -1,9 +1,11 @@
 """The state of a running search on standard error, and stopping it by Ctrl-C."""
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import isfinite
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import TextIO, TypeVar
 
 from api.quantities import with_unit
@@ -78,6 +80,8 @@ def run_until_interrupt(
     """
     Run a search so that Ctrl-C ends it with what it has; a second Ctrl-C ends the program.
 
+    SIGTERM counts as Ctrl-C: provers that are processes end, and their files go.
+
     Parameters
     ----------
     work
@@ -103,14 +107,27 @@ def run_until_interrupt(
             done.set()
 
     Thread(target=run, daemon=True, name="search").start()
-    while not done.is_set():
-        try:
-            done.wait(timeout=0.2)
-        except KeyboardInterrupt:
-            if stop.is_set():
-                raise
-            stop.set()
-            on_interrupt()
+    with _sigterm_as_ctrl_c():
+        while not done.is_set():
+            try:
+                done.wait(timeout=0.2)
+            except KeyboardInterrupt:
+                if stop.is_set():
+                    raise
+                stop.set()
+                on_interrupt()
     if errors:
         raise errors[0]
     return results[0]
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    if current_thread() is not main_thread():  # where no handler can be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

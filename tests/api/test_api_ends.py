@@ -212,6 +212,31 @@ def test_a_port_that_is_taken_is_told(unused_port):
     )
 
 
+def test_a_search_that_is_terminated_ends_with_what_it_has(tmp_path):
+    """SIGTERM counts as Ctrl-C: CBC ends, and its folder goes."""
+    (tmp_path / "temporary").mkdir()
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps({**a_long_search(), "solver": {"gap": 0, "backend": "cbc"}}))
+    program = subprocess.Popen(
+        [sys.executable, "-c", "from api.cli import main; main()", "plan", str(request)],
+        cwd=FOLDER,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert wait_until(lambda: any((tmp_path / "temporary").iterdir()), 50)
+        program.terminate()
+        told = program.communicate(timeout=50)[1]
+    finally:
+        program.kill()
+        program.wait()
+    assert program.returncode in (0, 4)
+    assert "Stopping with the best plan so far" in told
+    assert not any((tmp_path / "temporary").iterdir())
+
+
 def answers(url):
     """Whether the server is up."""
     try:
