@@ -9,7 +9,7 @@ from solver.linear import LinearModel
 __all__ = ["NAME_LEGEND", "column_names", "row_names"]
 
 NAME_LEGEND = (
-    "n_run0_t4x2.1_w8a8: layers of run 0 on copy 1 of the stage of two T4, in format w8a8",
+    "n_run0_box.t4x2.1_w8a8: layers of run 0 on copy 1 of the stage of two T4 of node box, in w8a8",
     "start_, cross_, first_, last_, both_: see solver/formulation.py",
     "go_, at_, link_: borders between nodes, see solver/route.py",
     "prefill_pace, decode_pace, period: A, D, tau over the time of all layers at their fastest",
@@ -71,7 +71,7 @@ def _named_nodes(form: Formulation) -> Iterator[tuple[int, str]]:
 
 
 def _slot_names(form: Formulation) -> list[str]:
-    """``t4x2.1``: device class, GPUs, and which copy of the group."""
+    """``box.t4x2.1``: node, GPU type, GPUs, and which copy of the group."""
     devices = form.instance.problem.devices
     copies: dict[int, int] = {}
     names = []

@@ -14,7 +14,8 @@ from api.schemas.serving import EngineSpec, LengthSpec, MixedWorkloadSpec, Quali
 from api.settings import Settings
 from profiles.table_schema import COLUMNS
 
-TEXT = (Path(__file__).parents[2] / "docs" / "requests.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "requests.md").read_text(encoding="utf-8")
 LENGTHS = (WorkloadSpec, MixedWorkloadSpec, LengthSpec)
 FIELDS = sorted(
     {
@@ -54,3 +55,28 @@ def test_the_plan_in_the_docs_is_judged(tmp_path):
     prepared = prepare(parse_request(read_text(request)[0]))
     answer = judge(prepared, GivenPlan.model_validate(read_text(plan)[0]), with_solve=False)
     assert answer.feasible
+
+
+def test_llmpq_is_solved_as_the_docs_say(capsys):
+    """The snippet runs as pasted and prints what stands below it."""
+    snippet = (DOCS / "llmpq.md").read_text(encoding="utf-8").split("```python\n")[1]
+    code, told = snippet.split("```")[0].split("\n# ")
+    exec(compile(code, "docs/llmpq.md", "exec"), {})
+    assert capsys.readouterr().out == told
+
+
+def test_the_column_in_the_docs_exists():
+    """In the model of the request of the README."""
+    from api.reading import read_text
+    from api.request import parse_request, prepare
+    from solver.model_file import Pair, pair_model
+    from solver.model_names import NAME_LEGEND
+
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    prepared = prepare(parse_request(read_text(readme.split("```yaml\n")[1].split("```")[0])[0]))
+    size = prepared.problem.batches[0].size
+    pair = Pair(batch_size=size, prefill_micro_batch=size, decode_micro_batch=size)
+    model = pair_model(prepared.problem, prepared.objective, prepared.limits, pair)
+    name = NAME_LEGEND[0].partition(":")[0]
+    assert name in model.columns
+    assert f"`{name}`" in TEXT
