@@ -38,7 +38,15 @@ class Format(StrEnum):
 
 Request = Annotated[str, typer.Argument(help="Request file, YAML or JSON; - reads standard input.")]
 Output = Annotated[Path | None, typer.Option(help="File to write instead of standard output.")]
-Form = Annotated[Format, typer.Option("--format", help="Text for reading, or complete JSON.")]
+ListForm = Annotated[Format, typer.Option("--format", help="Text for reading, or complete JSON.")]
+Form = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        help="Text for reading, or complete JSON; default: JSON for an --output that ends in "
+        ".json, else text.",
+    ),
+]
 TimeLimit = Annotated[
     float | None, typer.Option(help="Seconds until the search stops; overrides the request.")
 ]
@@ -73,7 +81,7 @@ def _main(
 def plan_command(
     request: Request,
     output: Output = None,
-    form: Form = Format.TEXT,
+    form: Form = None,
     time_limit: TimeLimit = None,
     gap: Gap = None,
     seed: Seed = None,
@@ -82,11 +90,12 @@ def plan_command(
 ) -> None:
     """Find the best plan for a request and prove how good it is."""
     from api.commands import Overrides, plan_to
+    from api.writing import wants_json
 
     overrides = Overrides(
         time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
     )
-    raise typer.Exit(plan_to(request, overrides, output, as_json=form is Format.JSON))
+    raise typer.Exit(plan_to(request, overrides, output, as_json=wants_json(form, output)))
 
 
 @app.command("evaluate")
@@ -100,7 +109,7 @@ def evaluate_command(
         bool, typer.Option(help="Solve too, to say how far the plan is from the best.")
     ] = True,
     output: Output = None,
-    form: Form = Format.TEXT,
+    form: Form = None,
     time_limit: TimeLimit = None,
     gap: Gap = None,
     seed: Seed = None,
@@ -109,11 +118,12 @@ def evaluate_command(
 ) -> None:
     """Judge a plan of yours: is it feasible, what does it give, how far is it from the best."""
     from api.commands import Overrides, evaluate_to
+    from api.writing import wants_json
 
     overrides = Overrides(
         time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
     )
-    as_json = form is Format.JSON
+    as_json = wants_json(form, output)
     code = evaluate_to(request, plan_file, overrides, output, with_solve=solve, as_json=as_json)
     raise typer.Exit(code)
 
@@ -139,10 +149,11 @@ def simulate_command(
         int, typer.Option(min=1, max=10_000, help="First and last decode rounds in --gantt.")
     ] = 10,
     output: Output = None,
-    form: Form = Format.TEXT,
+    form: Form = None,
 ) -> None:
     """Replay a plan micro-batch by micro-batch: times, bubbles and memory beside the formula's."""
     from api.simulate_command import simulate_to
+    from api.writing import wants_json
 
     raise typer.Exit(
         simulate_to(
@@ -151,7 +162,7 @@ def simulate_command(
             how=(start.value, order.value),
             gantt=(gantt, gantt_rounds),
             output=output,
-            as_json=form is Format.JSON,
+            as_json=wants_json(form, output),
         )
     )
 
@@ -183,7 +194,7 @@ def export_model_command(
 
 
 @app.command("models")
-def models_command(form: Form = Format.TEXT) -> None:
+def models_command(form: ListForm = Format.TEXT) -> None:
     """List the models of the catalogue."""
     from api.catalogue import list_models
     from api.listing import models_table, print_list
@@ -192,7 +203,7 @@ def models_command(form: Form = Format.TEXT) -> None:
 
 
 @app.command("gpus")
-def gpus_command(form: Form = Format.TEXT) -> None:
+def gpus_command(form: ListForm = Format.TEXT) -> None:
     """List the GPUs of the catalogue."""
     from api.catalogue import list_gpus
     from api.listing import gpus_table, print_list
@@ -203,7 +214,7 @@ def gpus_command(form: Form = Format.TEXT) -> None:
 @app.command("examples")
 def examples_command(
     name: Annotated[str | None, typer.Argument(help="Example to print; none lists all.")] = None,
-    form: Form = Format.TEXT,
+    form: ListForm = Format.TEXT,
 ) -> None:
     """List the example requests, or print one."""
     from api.catalogue import list_examples

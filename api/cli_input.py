@@ -1,6 +1,7 @@
 """What the command line reads: requests with options in place, and plans."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,22 @@ from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.plan import GivenPlan
 from api.schemas.request import PlanRequest
 from api.telling import STANDARD_INPUT, telling
+from api.writing import Outputs, keep_inputs
 from profiles.errors import InputError
 
 __all__ = ["GivenSimulation", "Overrides", "read_plan", "read_request", "read_simulation"]
 
 MAX_FILE_BYTES = 64 * 1024**2
+A_REQUEST = "a request", "see `hetplan examples` for requests to start from"
+A_PLAN = "a plan", "`hetplan plan REQUEST --output plan.json` writes one"
+_OPTIONS = {
+    "/solver/time_limit_s": "--time-limit",
+    "/solver/gap": "--gap",
+    "/solver/seed": "--seed",
+    "/solver/backend": "--backend",
+    "/objective": "--objective",
+}
+"""Options that override fields, by the fields' pointers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +42,12 @@ class Overrides:
     seed: int | None = None
     goal: str | None = None
     backend: str | None = None
+
+    def options(self) -> dict[str, str]:
+        """The options given, by the pointers of the fields that they override."""
+        values = (self.time_limit_s, self.gap, self.seed, self.backend, self.goal)
+        pairs = zip(_OPTIONS.items(), values, strict=True)
+        return {pointer: option for (pointer, option), value in pairs if value is not None}
 
     def apply(self, data: object) -> object:
         """The data of a request with the options in place."""
@@ -61,21 +79,44 @@ class _Source:
     lines: Lines = field(default_factory=dict)
 
 
-def read_request(argument: str, overrides: Overrides) -> Prepared:
-    """The request in a file (or standard input), made ready; ends the program if it is wrong."""
+def read_request(argument: str, overrides: Overrides, outputs: Outputs) -> Prepared:
+    """
+    The request in a file, made ready; ends the program if it is wrong.
+
+    Parameters
+    ----------
+    argument
+        The file; - is standard input.
+    overrides
+        Options in place of what it says.
+    outputs
+        Files that will be written, none of which may be one that is read.
+    """
     with telling(argument):
-        source = _read(argument)
-    with telling(argument, source.lines):
+        source = _read(argument, A_REQUEST, outputs)
+    with telling(argument, source.lines, overrides.options()):
         request = parse_request(overrides.apply(source.data))
+        keep_inputs(outputs, _files_of(request, source.folder))
         return prepare(request, folder=source.folder)
 
 
-def read_plan(argument: str) -> GivenPlan:
-    """The plan in a file: an answer's, or a plan by itself; ends the program if it is wrong."""
+def read_plan(argument: str, outputs: Outputs) -> GivenPlan:
+    """The plan in a file: an answer's, or a plan by itself; see `read_request`."""
     with telling(argument):
-        source = _read(argument)
+        source = _read(argument, A_PLAN, outputs)
     with telling(argument, source.lines):
         return _plan_in(source.data)
+
+
+def _files_of(request: PlanRequest | CoefficientsRequest, folder: Path) -> Iterator[Path]:
+    """Files that a request names."""
+    if isinstance(request, CoefficientsRequest):
+        return
+    config = getattr(request.model, "config_file", None)
+    lengths = getattr(request.workload, "lengths_file", None)
+    for name in (*request.tables, lengths, config):
+        if name is not None:
+            yield folder / name
 
 
 def _plan_in(data: object) -> GivenPlan:
@@ -97,7 +138,7 @@ class GivenSimulation:
     folder: Path
 
 
-def read_simulation(plan: str, request: str | None) -> GivenSimulation:
+def read_simulation(plan: str, request: str | None, outputs: Outputs) -> GivenSimulation:
     """
     A plan and its request; ends the program if either is wrong.
 
@@ -107,9 +148,11 @@ def read_simulation(plan: str, request: str | None) -> GivenSimulation:
         File with an answer or a plan.
     request
         File of the request; None where the answer holds it.
+    outputs
+        See `read_request`.
     """
     with telling(plan):
-        source = _read(plan)
+        source = _read(plan, A_PLAN, outputs)
     with telling(plan, source.lines):
         given = _plan_in(source.data)
         asked = source.data.get("request_body") if isinstance(source.data, dict) else None
@@ -122,24 +165,25 @@ def read_simulation(plan: str, request: str | None) -> GivenSimulation:
         request, whole = plan, _Source(asked, source.folder)
     else:
         with telling(request):
-            whole = _read(request)
+            whole = _read(request, A_REQUEST, outputs)
     with telling(request, whole.lines):
         parsed = parse_request(whole.data)
+        keep_inputs(outputs, _files_of(parsed, whole.folder))
         prepared = prepare(parsed, folder=whole.folder)
         return GivenSimulation(given, parsed, prepared, whole.folder)
 
 
-def _read(argument: str) -> _Source:
+def _read(argument: str, kind: tuple[str, str], outputs: Outputs) -> _Source:
+    what, remedy = kind
     if argument == STANDARD_INPUT:
         data, lines = read_text(sys.stdin.read())
         return _Source(data, Path.cwd(), lines)
     path = Path(argument)
     if "\0" not in argument and path.is_dir():
-        raise InputError("This is a folder; give a request file in it.")
+        raise InputError(f"This is a folder; give the file of {what} in it.")
     if "\0" in argument or not path.is_file():
-        raise InputError(
-            "There is no such file; see `hetplan examples` for requests to start from."
-        )
+        raise InputError(f"There is no such file; {remedy}.")
+    keep_inputs(outputs, [path])
     if path.stat().st_size > MAX_FILE_BYTES:
         raise InputError(f"The file has more than {MAX_FILE_BYTES} bytes; make it smaller.")
     try:

@@ -42,7 +42,7 @@ def plan_to(request: str, overrides: Overrides, output: Path | None, *, as_json:
     int
         The exit code.
     """
-    prepared = read_request(request, overrides)
+    prepared = read_request(request, overrides, {"--output": output})
     answer = _search(request, prepared, lambda hooks: plan(prepared, hooks=hooks))
     _write(answer, output, as_json=as_json)
     return _EXIT_CODES[answer.status]
@@ -58,8 +58,9 @@ def evaluate_to(
     as_json: bool,
 ) -> int:
     """Judge the plan in a file and write the answer; see `plan_to`."""
-    prepared = read_request(request, overrides)
-    spec = read_plan(plan_file)
+    outputs = {"--output": output}
+    prepared = read_request(request, overrides, outputs)
+    spec = read_plan(plan_file, outputs)
     answer = _search(
         plan_file, prepared, lambda hooks: judge(prepared, spec, with_solve=with_solve, hooks=hooks)
     )

@@ -8,14 +8,21 @@ import typer
 
 from api.cli_input import Overrides, read_request
 from api.prepared import Prepared
-from api.telling import stop, telling
+from api.telling import NO_PLAN, stop, telling
 from api.version import hetplan_version
-from solver.model_file import Pair, choose_pair, pair_model, write_pair_model
+from solver import Status
+from solver.model_file import NoPairError, Pair, choose_pair, pair_model, write_pair_model
 from solver.model_names import NAME_LEGEND
 
 __all__ = ["Sizes", "export_to"]
 
 _STANDARD_OUTPUT = "model.lp"
+_INFEASIBLE = 3
+_OPTIONS = {
+    "/batch_size": "--batch-size",
+    "/prefill_micro_batch": "--prefill-micro-batch",
+    "/decode_micro_batch": "--decode-micro-batch",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +49,9 @@ def export_to(request: str, overrides: Overrides, sizes: Sizes, output: Path | N
     output
         File to write, ``.lp`` or ``.mps``; None writes LP to standard output.
     """
-    prepared = read_request(request, overrides)
-    with telling(request):
-        pair = choose_pair(
-            prepared.problem,
-            prepared.objective,
-            prepared.limits,
-            prepared.stop,
-            batch_size=sizes.batch,
-            prefill_micro_batch=sizes.prefill,
-            decode_micro_batch=sizes.decode,
-        )
+    prepared = read_request(request, overrides, {"--output": output})
+    with telling(request, options=_OPTIONS):
+        pair = _pair(prepared, sizes)
         remarks = _remarks(prepared, pair)
         if output is not None:
             _write(prepared, pair, output, remarks)
@@ -62,6 +61,21 @@ def export_to(request: str, overrides: Overrides, sizes: Sizes, output: Path | N
                 _write(prepared, pair, path, remarks)
                 typer.echo(path.read_text(encoding="utf-8"), nl=False)
     typer.echo(f"The model is that of {_words(pair)}.", err=True)
+
+
+def _pair(prepared: Prepared, sizes: Sizes) -> Pair:
+    try:
+        return choose_pair(
+            prepared.problem,
+            prepared.objective,
+            prepared.limits,
+            prepared.stop,
+            batch_size=sizes.batch,
+            prefill_micro_batch=sizes.prefill,
+            decode_micro_batch=sizes.decode,
+        )
+    except NoPairError as error:
+        stop(str(error), _INFEASIBLE if error.status is Status.INFEASIBLE else NO_PLAN)
 
 
 def _write(prepared: Prepared, pair: Pair, path: Path, remarks: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from api.problems import ProblemList, pointer_to
 from api.schemas.plan import FormatRun, GivenPlan, GivenStage, PlanSpec, StageSpec
 from profiles.errors import InputError
 from profiles.gpus import gpu_aliases
-from solver import BatchOption, PipelineProblem, Plan, Stage
+from solver import PipelineProblem, Plan, Stage
 
 __all__ = ["plan_from_spec"]
 
@@ -36,23 +36,20 @@ def plan_from_spec(spec: PlanSpec | GivenPlan, prepared: Prepared) -> Plan:
             _check_numbers(stage, group, prepared.problem, taken, pointer)
             formats = _formats_of(stage, prepared.problem, pointer)
             stages.append(Stage(group=group, first_layer=stage.first_layer, formats=formats))
-    sizes = (0, 0, 0)
+    sizes: dict[str, int] = {}
     with problems.catching("/plan"):
-        sizes = _sizes(spec, prepared.problem)
+        sizes = _sizes(spec, prepared.problem, problems)
     problems.raise_if_any()
-    return Plan(
-        batch_size=sizes[0],
-        prefill_micro_batch=sizes[1],
-        decode_micro_batch=sizes[2],
-        stages=tuple(stages),
-    )
+    return Plan(**sizes, stages=tuple(stages))
 
 
 # -- sizes ------------------------------------------------------------------------------------
 
 
-def _sizes(spec: PlanSpec | GivenPlan, problem: PipelineProblem) -> tuple[int, int, int]:
-    """Batch size and micro-batch sizes; those left out must leave no choice."""
+def _sizes(
+    spec: PlanSpec | GivenPlan, problem: PipelineProblem, problems: ProblemList
+) -> dict[str, int]:
+    """Batch size and micro-batch sizes by field; those left out must leave no choice."""
     batches = problem.batches
     batch = _only("batch_size", spec.batch_size, [option.size for option in batches])
     option = next((option for option in batches if option.size == batch), None)
@@ -61,16 +58,27 @@ def _sizes(spec: PlanSpec | GivenPlan, problem: PipelineProblem) -> tuple[int, i
         raise InputError(
             f"Batch {batch} is not among the request's: {known}.", pointer="/plan/batch_size"
         )
-    prefill = _micro_batch("prefill", spec.prefill_micro_batch, option, problem)
-    return batch, prefill, _micro_batch("decode", spec.decode_micro_batch, option, problem)
+    sizes = {"batch_size": batch}
+    for field, given, indices in (
+        ("prefill_micro_batch", spec.prefill_micro_batch, option.prefill),
+        ("decode_micro_batch", spec.decode_micro_batch, option.decode),
+    ):
+        with problems.catching():
+            candidates = [int(problem.micro_batches[index]) for index in indices]
+            sizes[field] = _candidate(field, given, candidates, batch)
+    return sizes
 
 
-def _micro_batch(
-    phase: str, given: int | None, option: BatchOption, problem: PipelineProblem
-) -> int:
-    indices = option.prefill if phase == "prefill" else option.decode
-    sizes = [int(problem.micro_batches[index]) for index in indices]
-    return _only(f"{phase}_micro_batch", given, sizes)
+def _candidate(field: str, given: int | None, candidates: Sequence[int], batch: int) -> int:
+    size = _only(field, given, candidates)
+    if size not in candidates:
+        raise InputError(
+            f"{field} is {size}, which is not among the request's candidates for batch {batch}: "
+            f"{', '.join(map(str, candidates))}; take one of these, or list {size} in "
+            f"{field}es of the request.",
+            pointer=f"/plan/{field}",
+        )
+    return size
 
 
 def _only(field: str, given: int | None, choices: Sequence[int]) -> int:

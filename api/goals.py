@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from math import log1p
 
 from api.limit_words import increase_percent
-from api.schemas.goal import LimitsSpec, ObjectiveSpec, SolverSpec
+from api.schemas.goal import GoalName, LimitsSpec, ObjectiveSpec, SolverSpec
+from profiles.errors import InputError
 from profiles.units import MS
 from solver import Goal, Limits, Objective, StopRule
 
@@ -23,11 +24,25 @@ MUCH_NATS = log1p(0.05)
 """A default quality limit beyond this, 5 % of perplexity, is worth a warning."""
 
 
-def objective_of(choice: str | ObjectiveSpec) -> Objective:
-    """The objective asked for."""
-    if isinstance(choice, str):
-        return Objective(goal=Goal(choice))
-    return Objective(goal=Goal(choice.goal), theta_s_per_nat=choice.theta_s_per_nat)
+def objective_of(choice: GoalName | ObjectiveSpec) -> Objective:
+    """
+    The objective asked for.
+
+    Raises
+    ------
+    InputError
+        When the goal needs a weight and has none, or has one that it does not need.
+    """
+    spec = ObjectiveSpec(goal=choice) if isinstance(choice, str) else choice
+    goal, theta = Goal(spec.goal), spec.theta_s_per_nat
+    if theta is None and goal is Goal.LATENCY_AND_QUALITY:
+        raise InputError(
+            "theta_s_per_nat is missing: goal latency_and_quality needs the seconds of latency "
+            f"that one nat of quality loss is worth; write objective: {{goal: {spec.goal}, "
+            "theta_s_per_nat: 20} in the request, with your own figure.",
+            pointer="/objective" if isinstance(choice, str) else "/objective/theta_s_per_nat",
+        )
+    return Objective(goal=goal, theta_s_per_nat=theta or 0.0)
 
 
 def stop_of(spec: SolverSpec) -> StopRule:

@@ -56,7 +56,8 @@ def simulate_to(
     path, rounds = gantt
     if path is not None and path.suffix not in GANTT_SUFFIXES:
         stop(f"--gantt is {path}; its name must end in .csv or .json.")
-    given = read_simulation(plan_file, request_file)
+    outputs = {"--output": output, "--gantt": path}
+    given = read_simulation(plan_file, request_file, outputs)
     kept = _picture_rounds(given) if path is None else max(rounds, PICTURE_ROUNDS)
     start, order = how
     choice = SimulationChoice(start=Start(start), order=Order(order), gantt_rounds=kept)

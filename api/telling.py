@@ -1,6 +1,6 @@
 """How the command line tells what went wrong: one text on standard error, and an exit code."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -17,14 +17,27 @@ STANDARD_INPUT = "-"
 
 
 @contextmanager
-def telling(source: str, lines: Lines | None = None) -> Iterator[None]:
-    """Turn expected failures of the block into one text and exit code 2; the solver's into 4."""
+def telling(
+    source: str, lines: Lines | None = None, options: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """
+    Turn expected failures of the block into one text and exit code 2; the solver's into 4.
+
+    Parameters
+    ----------
+    source
+        File that was read.
+    lines
+        Lines of its values, by JSON pointer.
+    options
+        Options of the command line, by the pointers of the values that they gave.
+    """
     try:
         yield
     except InvalidRequestError as error:
-        stop(_block(error.problems, source, lines or {}))
+        stop(_blocks(error.problems, source, lines or {}, options or {}))
     except InputError as error:
-        stop(_block([Problem(error.pointer, str(error))], source, lines or {}))
+        stop(_blocks([Problem(error.pointer, str(error))], source, lines or {}, options or {}))
     except BackendError as error:
         stop(f"The solver failed on {_name(source)}: {error}", NO_PLAN)
     except HetplanError as error:
@@ -39,6 +52,27 @@ def stop(text: str, code: int = BAD_INPUT) -> NoReturn:
 
 def _name(source: str) -> str:
     return "standard input" if source == STANDARD_INPUT else source
+
+
+def _blocks(
+    problems: Sequence[Problem], source: str, lines: Lines, options: Mapping[str, str]
+) -> str:
+    """What is wrong in the options, then what is wrong in the file."""
+    of_options = [
+        Problem(options[at.pointer], _of_option(at, options[at.pointer]))
+        for at in problems
+        if at.pointer in options
+    ]
+    others = [at for at in problems if at.pointer not in options]
+    texts = [_block(of_options, "the options", {})] if of_options else []
+    return "\n".join([*texts, *([_block(others, source, lines)] if others else [])])
+
+
+def _of_option(problem: Problem, option: str) -> str:
+    """The problem in the words of the command line: ``--gap is 5`` for ``solver.gap is 5``."""
+    field = problem.pointer.strip("/").replace("/", ".")
+    is_named = problem.detail.startswith(f"{field} ")
+    return f"{option}{problem.detail.removeprefix(field)}" if is_named else problem.detail
 
 
 def _block(problems: Sequence[Problem], source: str, lines: Lines) -> str:

@@ -1,6 +1,7 @@
 """Answers to standard output or a file, as text or as JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from os.path import realpath
 from pathlib import Path
 
 import typer
@@ -10,7 +11,62 @@ from rich.console import Console
 from api.console import make_console
 from api.telling import stop
 
-__all__ = ["write_answer", "write_text"]
+__all__ = ["Outputs", "keep_inputs", "wants_json", "write_answer", "write_text"]
+
+JSON, YAML = (".json",), (".yaml", ".yml")
+Outputs = Mapping[str, Path | None]
+"""Files to write by the option that names them; None where it is not given."""
+
+
+def wants_json(form: str | None, output: Path | None) -> bool:
+    """
+    Whether to write JSON, not text; ends the program where the file's name asks for neither.
+
+    Parameters
+    ----------
+    form
+        ``json`` or ``text``; None leaves it to the file's name.
+    output
+        The file; None is standard output.
+    """
+    if form is not None:
+        return form == "json"
+    suffix = "" if output is None else output.suffix.lower()
+    if suffix in YAML:
+        stop(
+            f"--output is {output}; answers are written as JSON or text, not as YAML. Choose a "
+            "name that ends in .json or .txt, or say which with --format."
+        )
+    return suffix in JSON
+
+
+def keep_inputs(outputs: Outputs, inputs: Iterable[Path]) -> None:
+    """
+    End the program where a file would be written over one that is read, or over another output.
+
+    Parameters
+    ----------
+    outputs
+        Files to write.
+    inputs
+        Files that are read.
+    """
+    taken = {"an input": list(inputs), "another output": list[Path]()}
+    for option, output in outputs.items():
+        if output is None:
+            continue
+        for what, files in taken.items():
+            if any(_is_same(output, file) for file in files):
+                stop(f"{option} is {output}, which is {what} of this run; choose another {option}.")
+        taken["another output"].append(output)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, links followed."""
+    try:
+        return realpath(one) == realpath(other) or one.samefile(other)
+    except (OSError, ValueError):  # a file that is not there, a name that no file can have
+        return False
 
 
 def write_answer(
@@ -26,7 +82,7 @@ def write_answer(
     show
         Prints it as text.
     output
-        The file; None is standard output. A name ending in .json is written as JSON.
+        The file; None is standard output.
     as_json
         Whether to write JSON, not text.
     """
@@ -38,7 +94,7 @@ def write_answer(
         return
     try:
         with output.open("w", encoding="utf-8") as file:
-            if as_json or output.suffix == ".json":
+            if as_json:
                 file.write(answer.model_dump_json(indent=2) + "\n")
             else:
                 show(make_console(file))

@@ -3,20 +3,38 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from profiles.errors import InputError
+from profiles.errors import HetplanError, InputError
 from solver.formulation import formulate
 from solver.instance import Instance
 from solver.linear import LinearModel
 from solver.model_names import column_names, row_names
 from solver.objective import Goal, Limits, Objective, StopRule
 from solver.problem import BatchOption, PipelineProblem
+from solver.result import Status
 from solver.solve import solve
 from solver.target import Target
 
-__all__ = ["Pair", "PairModel", "choose_pair", "pair_model", "write_pair_model"]
+__all__ = ["NoPairError", "Pair", "PairModel", "choose_pair", "pair_model", "write_pair_model"]
 
 # The pair of a plan within this gap of the best is good enough to be looked at.
 _CHOICE_GAP = 0.01
+
+
+class NoPairError(HetplanError):
+    """
+    There is no plan to choose a pair by.
+
+    Parameters
+    ----------
+    message
+        What to do.
+    status
+        Whether no plan exists, or none was found within the limits of the search.
+    """
+
+    def __init__(self, message: str, *, status: Status) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +88,12 @@ def choose_pair(
     Raises
     ------
     InputError
-        Where the problem does not have such a pair, or no plan was found to choose one by.
+        Where a size is no candidate, or the problem does not have such a pair; the pointer of a
+        size is its name here.
+    NoPairError
+        Where no plan was found to choose one by.
     """
+    _check_sizes(problem, batch_size, prefill_micro_batch, decode_micro_batch)
     batches = _matching(problem, batch_size, prefill_micro_batch, decode_micro_batch)
     only = batches[0]
     is_open = len(batches) > 1 or len(only.prefill) > 1 or len(only.decode) > 1
@@ -89,9 +111,8 @@ def choose_pair(
         stop=replace(stop, gap=max(stop.gap, _CHOICE_GAP)),
     )
     if report.plan is None or report.evaluation is None:
-        raise InputError(
-            "No plan was found by which a pair of micro-batch sizes could be chosen; give the "
-            "batch size and both micro-batch sizes, and another goal than cost."
+        raise NoPairError(
+            _no_plan(report.status, is_open=is_open, goal=objective.goal), status=report.status
         )
     price = report.evaluation.price_usd_per_hour
     return Pair(
@@ -100,6 +121,41 @@ def choose_pair(
         decode_micro_batch=report.plan.decode_micro_batch,
         price_usd_per_hour=price if objective.goal is Goal.COST else None,
     )
+
+
+def _no_plan(status: Status, *, is_open: bool, goal: Goal) -> str:
+    what = "No plan exists" if status is Status.INFEASIBLE else "No plan was found in time"
+    needs = ["a pair of micro-batch sizes"] * is_open
+    remedies = ["give the batch size and both micro-batch sizes"] * is_open
+    if goal is Goal.COST:
+        needs.append("the price at which cost is linear")
+        remedies.append("choose another goal than cost")
+    return f"{what} from which to take {' and '.join(needs)}; {' and '.join(remedies)}."
+
+
+def _check_sizes(
+    problem: PipelineProblem, size: int | None, prefill: int | None, decode: int | None
+) -> None:
+    """Each size by itself must be a candidate of some batch."""
+    micro = problem.micro_batches
+    candidates = {
+        "batch_size": (size, {batch.size for batch in problem.batches}),
+        "prefill_micro_batch": (
+            prefill,
+            {int(micro[i]) for batch in problem.batches for i in batch.prefill},
+        ),
+        "decode_micro_batch": (
+            decode,
+            {int(micro[i]) for batch in problem.batches for i in batch.decode},
+        ),
+    }
+    for name, (given, known) in candidates.items():
+        if given is not None and given not in known:
+            raise InputError(
+                f"{name} is {given}, which is not among the candidates: "
+                f"{', '.join(map(str, sorted(known)))}.",
+                pointer=f"/{name}",
+            )
 
 
 def _matching(

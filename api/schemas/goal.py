@@ -31,12 +31,12 @@ class ObjectiveSpec(Schema):
     """A goal with its weight."""
 
     goal: GoalName = Field(description="What to minimise (throughput: to maximise).")
-    theta_s_per_nat: float = Field(
-        default=0.0,
+    theta_s_per_nat: float | None = Field(
+        default=None,
         ge=0,
         le=1e9,
         description="Seconds of latency that one nat of quality loss is worth; "
-        "with goal latency_and_quality only.",
+        "needed with goal latency_and_quality, and for no other.",
     )
 
 

@@ -314,6 +314,18 @@ BAD = [
         "no effect",
     ),
     Bad(
+        "theta left out",
+        put("/objective", {"goal": "latency_and_quality"}),
+        "/objective/theta_s_per_nat",
+        "theta_s_per_nat is missing: goal latency_and_quality needs the seconds of latency",
+    ),
+    Bad(
+        "theta left out of a name",
+        put("/objective", "latency_and_quality"),
+        "/objective",
+        "write objective: {goal: latency_and_quality, theta_s_per_nat: 20}",
+    ),
+    Bad(
         "price unknown, cost asked",
         put("/objective", "cost"),
         "/cluster/nodes/1/gpus/0/price_usd_per_hour",
@@ -505,6 +517,7 @@ def test_bad_request_gets_one_clear_error(bad, small_request, client, tmp_path):
     assert result.stderr.startswith(f"Bad input in {path}: 1 error\n")
     assert errors[0]["detail"][:80] in result.stderr
     assert "Traceback" not in result.stderr
+    assert "Value error" not in result.stderr
 
 
 def test_several_errors_are_all_told(small_request, client):

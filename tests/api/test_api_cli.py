@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import typer
@@ -155,6 +156,107 @@ def test_plan_for_another_problem_is_refused(run, two_layers):
     result = run("evaluate", two_layers, "--plan", plan, "--no-solve")
     assert result.exit_code == 2
     assert "Batch 7" in result.stderr
+
+
+@pytest.mark.parametrize("field", ["prefill_micro_batch", "decode_micro_batch"])
+def test_micro_batch_that_is_no_candidate_is_told(field, run, client, two_layers):
+    """Where it stands, which there are, and what to do; in a file and over HTTP."""
+    answer = json.loads(run("plan", two_layers, "--format", "json").stdout)
+    plan = {**answer["plan"], field: 3}
+    text = (
+        f"{field} is 3, which is not among the request's candidates for batch 1: 1; take one of "
+        f"these, or list 3 in {field}es of the request."
+    )
+    result = run("evaluate", two_layers, "--plan", plan, "--no-solve")
+    assert result.exit_code == 2
+    assert f"  /plan/{field}\n    {text}\n" in result.stderr
+    response = client.post("/v1/evaluations", json={"request": two_layers, "plan": plan})
+    assert response.json()["errors"] == [{"pointer": f"/plan/{field}", "detail": text}]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "is_json"),
+    [
+        ("plan.json", [], True),
+        ("plan.JSON", [], True),
+        ("plan.txt", [], False),
+        ("plan", [], False),
+        ("plan.json", ["--format", "text"], False),
+        ("plan.yaml", ["--format", "json"], True),
+    ],
+)
+def test_the_form_of_a_file_follows_its_name(name, options, is_json, run, two_layers, tmp_path):
+    """Unless --format says otherwise."""
+    path = tmp_path / name
+    assert run("plan", two_layers, "--output", str(path), *options).exit_code == 0
+    text = path.read_text()
+    assert text.startswith("{") is is_json
+    assert ("Optimal plan" in text) is not is_json
+
+
+@pytest.mark.parametrize("name", ["plan.yaml", "plan.yml"])
+def test_answers_are_not_written_as_yaml(name, run, two_layers, tmp_path):
+    """Exit code 2 before any search, and what to do."""
+    path = tmp_path / name
+    result = run("plan", two_layers, "--output", str(path))
+    assert result.exit_code == 2
+    assert "not as YAML" in result.stderr
+    assert "--format" in result.stderr
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("link", [None, Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize("command", ["plan", "evaluate", "evaluate plan", "export-model"])
+def test_inputs_are_not_written_over(command, link, run, two_layers, tmp_path):
+    """By whatever name; exit code 2."""
+    request, mine = tmp_path / "request.json", tmp_path / "mine.json"
+    request.write_text(json.dumps(two_layers))
+    mine.write_text(json.dumps({"stages": []}))
+    before = {path: path.read_text() for path in (request, mine)}
+    output = mine if command == "evaluate plan" else request
+    if link is not None:
+        (tmp_path / "other.json").unlink(missing_ok=True)
+        link(tmp_path / "other.json", output)
+        output = tmp_path / "other.json"
+    plan = ["--plan", str(mine)] * command.startswith("evaluate")
+    result = run(command.split()[0], str(request), *plan, "--output", str(output))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"--output is {output}, which is an input of this run; choose another --output.\n"
+    )
+    assert {path: path.read_text() for path in before} == before
+
+
+def test_files_that_a_request_names_are_not_written_over(run, small_request, tmp_path):
+    """A cost table of one's own."""
+    table = tmp_path / "mine.csv"
+    table.write_text("gpu\n")
+    small_request["tables"] = ["mine.csv"]
+    result = run("plan", small_request, "--output", str(tmp_path / "." / "mine.csv"))
+    assert result.exit_code == 2
+    assert "which is an input of this run" in result.stderr
+    assert table.read_text() == "gpu\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--gap", "5", "--gap is 5.0; must be less than 1."),
+        ("--time-limit", "0", "--time-limit is 0.0; must be more than 0."),
+        ("--objective", "latency_and_quality", "theta_s_per_nat is missing: goal"),
+    ],
+)
+def test_wrong_options_are_not_blamed_on_the_file(option, value, text, run, two_layers):
+    """They are named as they were given; what is wrong in the file is told besides."""
+    result = run("plan", two_layers, option, value)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Bad input in the options: 1 error\n  {option}\n    {text}")
+    assert ".json" not in result.stderr
+    if option != "--objective":
+        result = run("plan", {**two_layers, "speed": 9}, option, value)
+        assert "Bad input in the options: 1 error" in result.stderr
+        assert "0.json" not in result.stderr.split("Bad input in ")[1]
+        assert "1.json: 1 error\n  /speed" in result.stderr
 
 
 def test_options_override_the_request(run, two_layers):

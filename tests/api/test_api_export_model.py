@@ -14,7 +14,7 @@ from api.cli import app
 from api.goals import stop_of
 from api.request import parse_request, prepare
 from api.schemas.goal import SolverSpec
-from solver import solve
+from solver import Status, model_file, solve
 from solver.model_names import column_names, row_names
 
 RULE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -145,8 +145,14 @@ def test_names_that_would_be_equal_are_told_apart(small_request):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (("--batch-size", "7"), "There is no pair of micro-batch sizes with batch 7"),
-        (("--prefill-micro-batch", "3"), "prefill 3"),
+        (("--batch-size", "7"), "--batch-size is 7, which is not among the candidates: 2, 4."),
+        (("--prefill-micro-batch", "3"), "--prefill-micro-batch is 3, which is not among the"),
+        (("--prefill-micro-batch", "0"), "--prefill-micro-batch is 0, which is not among the"),
+        (("--decode-micro-batch", "0"), "--decode-micro-batch is 0, which is not among the"),
+        (
+            ("--batch-size", "2", "--prefill-micro-batch", "4"),
+            "There is no pair of micro-batch sizes with batch 2, prefill 4, decode any",
+        ),
         (("--output", "model.txt"), "'model.txt' does not end in .lp or .mps"),
         (("--output", "/nowhere/at/all.lp"), "cannot be written"),
     ],
@@ -164,8 +170,11 @@ def test_an_infeasible_request_needs_its_pair_given(export, two_layers, tmp_path
     two_layers["batches"] = [{"size": 2}]
     two_layers |= {"prefill_ms": [[[[3.0, 5.0]]]], "decode_ms": [[[[2.0, 3.0]]]]}
     result = export(two_layers)
-    assert result.exit_code == 2
-    assert "give the batch size and both micro-batch sizes" in result.stderr
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "No plan exists from which to take a pair of micro-batch sizes; give the batch size and "
+        "both micro-batch sizes.\n"
+    )
     path = tmp_path / "m.lp"
     sizes = ("--prefill-micro-batch", 1, "--decode-micro-batch", 2)
     assert export(two_layers, "--output", path, *sizes).exit_code == 0
@@ -174,6 +183,27 @@ def test_an_infeasible_request_needs_its_pair_given(export, two_layers, tmp_path
     highs.readModel(str(path))
     highs.run()
     assert highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible
+
+
+def test_cost_needs_a_plan_though_the_pair_is_given(export, two_layers):
+    """For the price at which it is linear; the advice is about the goal, then."""
+    two_layers["devices"][0]["memory_gib"] = 0.1
+    result = export(two_layers, "--objective", "cost")
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "No plan exists from which to take the price at which cost is linear; choose another goal "
+        "than cost.\n"
+    )
+
+
+def test_no_plan_in_time_exits_with_4(export, two_layers, monkeypatch):
+    """As plan does."""
+    found = solve(prepare(parse_request(two_layers)).problem)
+    nothing = replace(found, status=Status.UNKNOWN, plan=None, evaluation=None)
+    monkeypatch.setattr(model_file, "solve", lambda *_, **__: nothing)
+    result = export(two_layers, "--objective", "cost")
+    assert result.exit_code == 4
+    assert result.stderr.startswith("No plan was found in time from which")
 
 
 @pytest.mark.parametrize("backend", ["highs", "cbc", "cp-sat"])

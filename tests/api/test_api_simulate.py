@@ -159,7 +159,8 @@ def test_gantt_rows_are_written(run, two_layers, two_layers_plan, tmp_path):
         (("--gantt", "rows.xlsx"), "--gantt is rows.xlsx; its name must end in .csv or .json"),
         (("--gantt", "/nowhere/rows.csv"), "/nowhere/rows.csv cannot be written"),
         (("--output", "/nowhere/a.json"), "/nowhere/a.json cannot be written"),
-        (("--request", "/nowhere/request.yaml"), "There is no such file"),
+        (("--output", "a.yaml"), "--output is a.yaml; answers are written as JSON or text"),
+        (("--request", "/nowhere/request.yaml"), "There is no such file; see `hetplan examples`"),
     ],
 )
 def test_files_that_cannot_be_used_are_told(options, text, run, two_layers, two_layers_plan):
@@ -168,6 +169,35 @@ def test_files_that_cannot_be_used_are_told(options, text, run, two_layers, two_
     result = run("simulate", two_layers_plan, *given)
     assert result.exit_code == 2
     assert text in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--output", "--gantt"])
+@pytest.mark.parametrize("number", [1, 3])
+def test_inputs_are_not_written_over(option, number, run, two_layers, two_layers_plan, tmp_path):
+    """Neither the plan nor the request."""
+    path = tmp_path / f"given-{number}.json"
+    given = ("simulate", two_layers_plan, "--request", two_layers)
+    result = run(*given, option, str(path))
+    assert result.exit_code == 2
+    assert f"{option} is {path}, which is an input of this run" in result.stderr
+    assert json.loads(path.read_text()) in (two_layers, two_layers_plan)
+
+
+def test_one_output_is_not_written_over_the_other(run, two_layers, two_layers_plan, tmp_path):
+    """--gantt and --output name different files."""
+    both = ("--output", str(tmp_path / "a.json"), "--gantt", str(tmp_path / "a.json"))
+    result = run("simulate", two_layers_plan, "--request", two_layers, *both)
+    assert result.exit_code == 2
+    assert "which is another output of this run" in result.stderr
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_missing_plan_asks_for_a_plan(run):
+    """Not for a request."""
+    result = run("simulate", "nope.json")
+    assert result.exit_code == 2
+    assert "no such file; `hetplan plan REQUEST --output plan.json` writes one." in result.stderr
+    assert "folder; give the file of a plan" in run("simulate", ".").stderr
 
 
 def test_plan_for_another_request_is_refused(run, two_layers, two_layers_plan):
