@@ -11,7 +11,14 @@ from typing import Annotated
 
 import typer
 
-from api.schemas.names import SCHEMA_NAMES, BackendChoice, GoalChoice, OrderChoice, StartChoice
+from api.schemas.names import (
+    SCHEMA_NAMES,
+    BackendChoice,
+    ExportEngine,
+    GoalChoice,
+    OrderChoice,
+    StartChoice,
+)
 from api.version import hetplan_version
 
 __all__ = ["app", "main"]
@@ -165,6 +172,28 @@ def simulate_command(
             as_json=wants_json(form, output),
         )
     )
+
+
+@app.command("export")
+def export_command(
+    plan_file: Annotated[
+        str, typer.Argument(metavar="PLAN", help="Answer with a plan, or a plan; - reads it.")
+    ],
+    engine: Annotated[
+        ExportEngine, typer.Option(help="The engine that is to run the plan.")
+    ] = ExportEngine.VLLM,
+    request: Annotated[
+        str | None, typer.Option(help="Request of the plan; default: the one in the answer.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the scripts; default: print them.")
+    ] = None,
+    form: ListForm = Format.TEXT,
+) -> None:
+    """Write what launches a plan on an engine, or say why the engine cannot run it."""
+    from api.export_command import export_plan_to
+
+    export_plan_to(plan_file, request, engine, output, as_json=form is Format.JSON)
 
 
 @app.command("export-model")

@@ -138,7 +138,9 @@ class GivenSimulation:
     folder: Path
 
 
-def read_simulation(plan: str, request: str | None, outputs: Outputs) -> GivenSimulation:
+def read_simulation(
+    plan: str, request: str | None, outputs: Outputs, command: str = "simulate"
+) -> GivenSimulation:
     """
     A plan and its request; ends the program if either is wrong.
 
@@ -150,6 +152,8 @@ def read_simulation(plan: str, request: str | None, outputs: Outputs) -> GivenSi
         File of the request; None where the answer holds it.
     outputs
         See `read_request`.
+    command
+        Name of the command that reads them, for errors.
     """
     with telling(plan):
         source = _read(plan, A_PLAN, outputs)
@@ -159,7 +163,7 @@ def read_simulation(plan: str, request: str | None, outputs: Outputs) -> GivenSi
         if request is None and not isinstance(asked, dict):
             raise InputError(
                 "It does not hold the request that the plan is for; give that too: "
-                "hetplan simulate PLAN --request REQUEST."
+                f"hetplan {command} PLAN --request REQUEST."
             )
     if request is None:
         request, whole = plan, _Source(asked, source.folder)

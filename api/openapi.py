@@ -18,6 +18,7 @@ _BODIES = {
     "AnyRequest": "request",
     "EvaluationRequest": "evaluation-request",
     "SimulationRequest": "simulation-request",
+    "ExportRequest": "export-request",
 }
 
 

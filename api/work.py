@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
+from api.exports.engines import exported
 from api.prepared import Prepared
 from api.problems import InvalidRequestError, Problem
 from api.request import check_data, parse_request, prepare
 from api.schemas.coefficients import CoefficientsRequest
+from api.schemas.export import ExportRequest
+from api.schemas.names import ExportEngine
 from api.schemas.request import EvaluationRequest, PlanRequest
 from api.schemas.simulation import SimulationRequest
 from api.service import judge, plan
@@ -24,7 +27,9 @@ __all__ = [
     "Failure",
     "Outcome",
     "evaluation_work",
+    "export_work",
     "parse_evaluation",
+    "parse_export",
     "parse_simulation",
     "plan_work",
     "simulation_work",
@@ -100,6 +105,11 @@ def parse_simulation(data: object) -> SimulationRequest:
     return check_data(data, TypeAdapter(SimulationRequest), SimulationRequest)
 
 
+def parse_export(data: object) -> ExportRequest:
+    """The request for an export in these data; see `parse_evaluation`."""
+    return check_data(data, TypeAdapter(ExportRequest), ExportRequest)
+
+
 def plan_work(data: object, caps: Caps) -> Outcome:
     """Solve a request; runs in a worker."""
     return _outcome(lambda: plan(_ready(parse_request(data), caps)).model_dump_json())
@@ -126,6 +136,18 @@ def simulation_work(data: object, caps: Caps) -> Outcome:
             start=Start(body.start), order=Order(body.order), gantt_rounds=body.gantt_rounds
         )
         return simulated(prepared, body.request, body.plan, choice).model_dump_json()
+
+    return _outcome(work)
+
+
+def export_work(data: object, caps: Caps) -> Outcome:
+    """Say what launches a plan; runs in a worker."""
+
+    def work() -> str:
+        body = parse_export(data)
+        prepared = _ready(body.request, caps, at="/request")
+        engine = ExportEngine(body.engine)
+        return exported(prepared, body.request, body.plan, engine).model_dump_json()
 
     return _outcome(work)
 

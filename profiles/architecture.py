@@ -146,6 +146,8 @@ class Model:
         Tokens of prompt and answer together that the model was made for; None when unknown.
     notes
         What the user should know about how the model was read, one sentence each.
+    model_type
+        The family as its config.json names it; empty when unknown.
     """
 
     name: str
@@ -160,6 +162,7 @@ class Model:
     small_weights: int = 0
     max_positions: int | None = None
     notes: tuple[str, ...] = ()
+    model_type: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a model without layers, or with layers of no known kind."""

@@ -89,6 +89,7 @@ def _model(fields: ConfigFields, family: Family, name: str) -> Model:
         source=_source(fields),
         small_weights=family.final_vectors * hidden,
         max_positions=fields.optional_integer(*_POSITION_FIELDS),
+        model_type=fields.text("model_type"),
     )
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "load_models",
     "model_aliases",
     "model_from_config",
+    "model_repository",
 ]
 
 
@@ -40,6 +41,12 @@ def load_models() -> Mapping[str, Model]:
 def model_aliases() -> Mapping[str, str]:
     """Other usual names, in lower case, to names of the catalogue; repository names too."""
     return {alias.lower(): entry["name"] for entry in _entries() for alias in entry["aliases"]}
+
+
+def model_repository(name: str) -> str | None:
+    """The Hugging Face repository of a model of the catalogue; None where it has none."""
+    aliases = (alias for entry in _entries() if entry["name"] == name for alias in entry["aliases"])
+    return next((alias for alias in aliases if "/" in alias), None)
 
 
 def find_model(name: str, pointer: str = "") -> Model:

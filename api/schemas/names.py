@@ -2,7 +2,14 @@
 
 from enum import StrEnum
 
-__all__ = ["SCHEMA_NAMES", "BackendChoice", "GoalChoice", "OrderChoice", "StartChoice"]
+__all__ = [
+    "SCHEMA_NAMES",
+    "BackendChoice",
+    "ExportEngine",
+    "GoalChoice",
+    "OrderChoice",
+    "StartChoice",
+]
 
 
 class BackendChoice(StrEnum):
@@ -42,6 +49,12 @@ class OrderChoice(StrEnum):
     DECODE_FIRST = "decode-first"
 
 
+class ExportEngine(StrEnum):
+    """An engine that plans can be exported to."""
+
+    VLLM = "vllm"
+
+
 SCHEMA_NAMES = (
     "request",
     "answer",
@@ -50,5 +63,7 @@ SCHEMA_NAMES = (
     "evaluation-answer",
     "simulation-request",
     "simulation-answer",
+    "export-request",
+    "export-answer",
 )
 """Names under which the JSON Schemas are published."""
