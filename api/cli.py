@@ -222,6 +222,22 @@ def export_model_command(
     export_to(request, Overrides(goal=objective), sizes, output)
 
 
+@app.command("sweep")
+def sweep_command(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Request and grid, YAML or JSON; - reads it.")
+    ],
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes that solve, one thread each.")
+    ] = 1,
+    output: Output = None,
+) -> None:
+    """Solve a grid of variations of a request: a table, one row a point, as CSV."""
+    from api.sweep_command import sweep_to
+
+    raise typer.Exit(sweep_to(file, workers, output))
+
+
 @app.command("models")
 def models_command(form: ListForm = Format.TEXT) -> None:
     """List the models of the catalogue."""

@@ -1,7 +1,7 @@
 """What the command line reads: requests with options in place, and plans."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,24 @@ from api.request import check_data, parse_request, prepare
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.plan import GivenPlan
 from api.schemas.request import PlanRequest
+from api.schemas.sweep import SweepSpec
 from api.telling import STANDARD_INPUT, telling
 from api.writing import Outputs, keep_inputs
 from profiles.errors import InputError
 
-__all__ = ["GivenSimulation", "Overrides", "read_plan", "read_request", "read_simulation"]
+__all__ = [
+    "GivenSimulation",
+    "GivenSweep",
+    "Overrides",
+    "read_plan",
+    "read_request",
+    "read_simulation",
+    "read_sweep",
+]
 
 MAX_FILE_BYTES = 64 * 1024**2
 A_REQUEST = "a request", "see `hetplan examples` for requests to start from"
+A_SWEEP = "a sweep", "docs/requests.md shows one"
 A_PLAN = "a plan", "`hetplan plan REQUEST --output plan.json` writes one"
 _OPTIONS = {
     "/solver/time_limit_s": "--time-limit",
@@ -175,6 +185,32 @@ def read_simulation(
         keep_inputs(outputs, _files_of(parsed, whole.folder))
         prepared = prepare(parsed, folder=whole.folder)
         return GivenSimulation(given, parsed, prepared, whole.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSweep:
+    """A request, what varies in it, where its paths start, and the lines of the sweep's file."""
+
+    base: Mapping[str, Any]
+    grid: Mapping[str, Sequence[Any]]
+    folder: Path
+    lines: Lines
+
+
+def read_sweep(argument: str, outputs: Outputs) -> GivenSweep:
+    """The sweep in a file, its request read too; see `read_request`."""
+    with telling(argument):
+        source = _read(argument, A_SWEEP, outputs)
+    with telling(argument, source.lines):
+        spec = check_data(source.data, TypeAdapter(SweepSpec), SweepSpec)
+    if isinstance(spec.base, dict):
+        return GivenSweep(spec.base, spec.grid, source.folder, source.lines)
+    path = source.folder / spec.base
+    with telling(str(path)):
+        base = _read(str(path), A_REQUEST, outputs)
+        if not isinstance(base.data, dict):
+            raise InputError("It does not hold a request; see `hetplan examples`.")
+    return GivenSweep(base.data, spec.grid, base.folder, source.lines)
 
 
 def _read(argument: str, kind: tuple[str, str], outputs: Outputs) -> _Source:

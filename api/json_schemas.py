@@ -11,6 +11,7 @@ from api.schemas.names import SCHEMA_NAMES
 from api.schemas.plan import GivenPlan
 from api.schemas.request import REQUEST_ADAPTER, EvaluationRequest
 from api.schemas.simulation import SimulationAnswer, SimulationRequest
+from api.schemas.sweep import SweepSpec
 from profiles.errors import unknown_name
 
 __all__ = ["json_schema"]
@@ -26,6 +27,7 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "simulation-answer": TypeAdapter(SimulationAnswer),
     "export-request": TypeAdapter(ExportRequest),
     "export-answer": TypeAdapter(ExportAnswer),
+    "sweep": TypeAdapter(SweepSpec),
 }
 
 

@@ -30,6 +30,7 @@ from solver.result import (
 )
 from solver.simulate import PlanSimulation, batch_lengths, simulate_plan, simulated_pipeline
 from solver.solve import solve
+from solver.sweep import SweepEvent, SweepPoint, SweepProblem, sweep
 
 __all__ = [
     "OPTIMAL_GAP",
@@ -58,6 +59,9 @@ __all__ = [
     "Status",
     "StopReason",
     "StopRule",
+    "SweepEvent",
+    "SweepPoint",
+    "SweepProblem",
     "Violation",
     "batch_lengths",
     "build_problem",
@@ -70,5 +74,6 @@ __all__ = [
     "simulated_pipeline",
     "solve",
     "status_of",
+    "sweep",
     "violations",
 ]

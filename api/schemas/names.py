@@ -65,5 +65,6 @@ SCHEMA_NAMES = (
     "simulation-answer",
     "export-request",
     "export-answer",
+    "sweep",
 )
 """Names under which the JSON Schemas are published."""
