@@ -66,6 +66,9 @@ GoalOption = Annotated[
     typer.Option("--objective", help="What to optimise; overrides the request."),
 ]
 
+PlotFile = Annotated[
+    Path | None, typer.Option("--plot", help="File for a picture, .png, .svg or .pdf.")
+]
 Backend = Annotated[BackendChoice | None, typer.Option(help="What proves; overrides the request.")]
 
 
@@ -94,6 +97,7 @@ def plan_command(
     seed: Seed = None,
     objective: GoalOption = None,
     backend: Backend = None,
+    plot: PlotFile = None,
 ) -> None:
     """Find the best plan for a request and prove how good it is."""
     from api.commands import Overrides, plan_to
@@ -102,7 +106,8 @@ def plan_command(
     overrides = Overrides(
         time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
     )
-    raise typer.Exit(plan_to(request, overrides, output, as_json=wants_json(form, output)))
+    as_json = wants_json(form, output)
+    raise typer.Exit(plan_to(request, overrides, output, as_json=as_json, plot=plot))
 
 
 @app.command("evaluate")
@@ -122,6 +127,7 @@ def evaluate_command(
     seed: Seed = None,
     objective: GoalOption = None,
     backend: Backend = None,
+    plot: PlotFile = None,
 ) -> None:
     """Judge a plan of yours: is it feasible, what does it give, how far is it from the best."""
     from api.commands import Overrides, evaluate_to
@@ -130,8 +136,15 @@ def evaluate_command(
     overrides = Overrides(
         time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
     )
-    as_json = wants_json(form, output)
-    code = evaluate_to(request, plan_file, overrides, output, with_solve=solve, as_json=as_json)
+    code = evaluate_to(
+        request,
+        plan_file,
+        overrides,
+        output,
+        with_solve=solve,
+        as_json=wants_json(form, output),
+        plot=plot,
+    )
     raise typer.Exit(code)
 
 
@@ -155,6 +168,7 @@ def simulate_command(
     gantt_rounds: Annotated[
         int, typer.Option(min=1, max=10_000, help="First and last decode rounds in --gantt.")
     ] = 10,
+    plot: PlotFile = None,
     output: Output = None,
     form: Form = None,
 ) -> None:
@@ -168,6 +182,7 @@ def simulate_command(
             request,
             how=(start.value, order.value),
             gantt=(gantt, gantt_rounds),
+            plot=plot,
             output=output,
             as_json=wants_json(form, output),
         )

@@ -13,16 +13,24 @@ from api.render import show
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.service import Hooks, judge, plan
 from api.telling import NO_PLAN, telling
-from api.writing import write_answer
+from api.writing import check_suffix, write_answer, write_bytes
 
 __all__ = ["Overrides", "evaluate_to", "plan_to"]
 
 OK, INFEASIBLE = 0, 3
+PLOT_OPTION = "--plot"
 _EXIT_CODES = {"optimal": OK, "feasible": OK, "infeasible": INFEASIBLE, "unknown": NO_PLAN}
 Answer = TypeVar("Answer")
 
 
-def plan_to(request: str, overrides: Overrides, output: Path | None, *, as_json: bool) -> int:
+def plan_to(
+    request: str,
+    overrides: Overrides,
+    output: Path | None,
+    *,
+    as_json: bool,
+    plot: Path | None = None,
+) -> int:
     """
     Plan for a request and write the answer.
 
@@ -36,15 +44,20 @@ def plan_to(request: str, overrides: Overrides, output: Path | None, *, as_json:
         File to write; None is standard output.
     as_json
         Whether to write JSON, not text.
+    plot
+        File for a picture of the plan, or None.
 
     Returns
     -------
     int
         The exit code.
     """
-    prepared = read_request(request, overrides, {"--output": output})
+    outputs = {"--output": output, PLOT_OPTION: plot}
+    _check_plot(plot)
+    prepared = read_request(request, overrides, outputs)
     answer = _search(request, prepared, lambda hooks: plan(prepared, hooks=hooks))
     _write(answer, output, as_json=as_json)
+    _write_plot(answer, plot)
     return _EXIT_CODES[answer.status]
 
 
@@ -56,15 +69,18 @@ def evaluate_to(
     *,
     with_solve: bool,
     as_json: bool,
+    plot: Path | None = None,
 ) -> int:
     """Judge the plan in a file and write the answer; see `plan_to`."""
-    outputs = {"--output": output}
+    outputs = {"--output": output, PLOT_OPTION: plot}
+    _check_plot(plot)
     prepared = read_request(request, overrides, outputs)
     spec = read_plan(plan_file, outputs)
     answer = _search(
         plan_file, prepared, lambda hooks: judge(prepared, spec, with_solve=with_solve, hooks=hooks)
     )
     _write(answer, output, as_json=as_json)
+    _write_plot(answer, plot)
     return OK if answer.feasible else INFEASIBLE
 
 
@@ -88,3 +104,22 @@ def _search(source: str, prepared: Prepared, work: Callable[[Hooks], Answer]) ->
 
 def _write(answer: PlanAnswer | EvaluationAnswer, output: Path | None, *, as_json: bool) -> None:
     write_answer(answer, lambda console: show(answer, console), output, as_json=as_json)
+
+
+def _check_plot(path: Path | None) -> None:
+    if path is not None:
+        from api.plots import PLOT_SUFFIXES
+
+        check_suffix(path, PLOT_OPTION, PLOT_SUFFIXES)
+
+
+def _write_plot(answer: PlanAnswer | EvaluationAnswer, path: Path | None) -> None:
+    if path is None:
+        return
+    if answer.plan is None:
+        typer.echo(f"There is no plan to draw; {path} is not written.", err=True)
+        return
+    from api.plots import figure_bytes, pipeline_figure, plan_title
+
+    figure = pipeline_figure(answer.plan, answer.stages, title=plan_title(answer))
+    write_bytes(figure_bytes(figure, path.suffix), path, PLOT_OPTION)

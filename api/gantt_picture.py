@@ -6,9 +6,12 @@ from rich.table import Table
 from rich.text import Text
 
 from api.schemas.simulation import GanttRowReport, SimulationAnswer
+from cost_model.gantt import GanttRow
 
-__all__ = ["PICTURE_ROUNDS", "gantt_picture"]
+__all__ = ["PICTURE_ROUNDS", "AnyGanttRow", "gantt_picture", "gantt_windows"]
 
+AnyGanttRow = GanttRow | GanttRowReport
+"""A row of a replay, or of an answer."""
 PICTURE_ROUNDS = 3
 """Decode rounds that the picture needs as rows."""
 MOSTLY, PARTLY = 2 / 3, 1 / 6
@@ -29,7 +32,7 @@ def gantt_picture(answer: SimulationAnswer, width: int) -> Table | None:
     rows = [row for row in answer.gantt if row.kind == "stage"]
     if not rows:
         return None
-    windows = _windows(rows, len(answer.stages))
+    windows = gantt_windows(rows)
     columns = max(LEAST_COLUMNS, (width - NAME_WIDTH) // len(windows) - 2)
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_row("", *(Text(_title(name, window), style="dim") for name, window in windows))
@@ -40,17 +43,29 @@ def gantt_picture(answer: SimulationAnswer, width: int) -> Table | None:
     return table
 
 
-def _windows(
-    rows: Sequence[GanttRowReport], num_stages: int
-) -> list[tuple[str, tuple[float, float]]]:
-    """Stretches of time of which the rows tell everything."""
+def gantt_windows(rows: Sequence[AnyGanttRow]) -> list[tuple[str, tuple[float, float]]]:
+    """
+    Stretches of time of which the rows tell everything: ``start`` or ``prefill``, and ``decode``.
+
+    Parameters
+    ----------
+    rows
+        Rows of stages, with all of prefill and the first decode rounds.
+
+    Returns
+    -------
+    list of (str, (float, float))
+        Name, first and last second of each.
+    """
     prefill_end_s = max(row.end_s for row in rows if row.phase == "prefill")
     decode = [row for row in rows if row.phase == "decode"]
     if not decode:
         return [("prefill", (0.0, prefill_end_s))]
+    num_stages = len({row.machine for row in rows})
     last = [row for row in decode if row.machine == f"stage {num_stages}"]
-    rounds = min(PICTURE_ROUNDS, max(row.round for row in last))
-    end_s = min(row.end_s for row in last if row.round == rounds)
+    kept = {row.round for row in last}
+    whole = [r for r in range(1, PICTURE_ROUNDS + 1) if kept.issuperset(range(1, r + 1))]
+    end_s = min(row.end_s for row in last if row.round == whole[-1])
     start_s = min(row.start_s for row in decode)
     return [("start", (0.0, min(prefill_end_s, end_s))), ("decode", (start_s, end_s))]
 

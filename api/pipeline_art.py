@@ -8,7 +8,7 @@ from api.schemas.answer import AnswerBase, StageReportSpec
 from api.schemas.plan import PlanSpec
 from profiles.formats import load_formats
 
-__all__ = ["FormatLabels", "draw_pipeline", "gpu_styles"]
+__all__ = ["FormatLabels", "draw_pipeline", "gpu_styles", "has_narrow_activations"]
 
 ARROW = " → "
 FULL_BITS = 16
@@ -33,7 +33,7 @@ class FormatLabels:
         """``4-bit``, ``8-bit (w8a8)``, or ``w4a16`` where another format has as many bits."""
         if self._needs_name(name):
             return name
-        quantised = f" ({name})" if _has_narrow_activations(name) else ""
+        quantised = f" ({name})" if has_narrow_activations(name) else ""
         return f"{self._bits[name]:g}-bit{quantised}"
 
     def _needs_name(self, name: str) -> bool:
@@ -46,7 +46,7 @@ class FormatLabels:
         by_bits = sorted(counts, key=lambda name: -(self._bits.get(name) or 0))
         if len(counts) == 1:
             return self.label(by_bits[0])
-        named = [self._needs_name(n) or _has_narrow_activations(n) for n in by_bits]
+        named = [self._needs_name(n) or has_narrow_activations(n) for n in by_bits]
         unit = "" if any(named) else " bit"
         labels = [
             name if is_named else self.label(name).removesuffix("-bit" if unit else "")
@@ -56,7 +56,7 @@ class FormatLabels:
         return " + ".join(parts) + unit
 
 
-def _has_narrow_activations(name: str) -> bool:
+def has_narrow_activations(name: str) -> bool:
     """Whether a format of the catalogue computes on activations of fewer than 16 bits."""
     known = load_formats().get(name)
     return known is not None and known.act_bits < FULL_BITS

@@ -22,7 +22,7 @@ from api.schemas.answer import (
     Sources,
 )
 
-__all__ = ["make_console", "show"]
+__all__ = ["make_console", "micro_batch_line", "show"]
 
 WIDE = 96
 COLUMNS = 2
@@ -86,12 +86,13 @@ def _plan_parts(answer: AnswerBase, width: int) -> Iterator[RenderableType]:
     yield from draw_pipeline(answer, labels, width)
     yield Text("")
     yield Padding(stage_table(answer, labels, is_narrow=width < WIDE), (0, 0, 0, 1), expand=False)
-    yield Padding(Text(_micro_batches(answer), style="dim"), (0, 0, 0, 2), expand=False)
+    yield Padding(Text(micro_batch_line(answer), style="dim"), (0, 0, 0, 2), expand=False)
     yield Text("")
     yield Padding(_grid(list(metric_lines(answer))), (0, 0, 0, 2), expand=False)
 
 
-def _micro_batches(answer: AnswerBase) -> str:
+def micro_batch_line(answer: AnswerBase) -> str:
+    """The micro-batches of both phases and what sets their pace; empty without a plan."""
     plan, slow = answer.plan, answer.bottlenecks
     if plan is None or slow is None:
         return ""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from api.cli_input import GivenSimulation, read_simulation
 from api.render_simulation import PICTURE_ROUNDS, show_simulation
-from api.schemas.simulation import GanttRowReport
+from api.schemas.simulation import GanttRowReport, SimulationAnswer
 from api.simulation_answer import SimulationChoice
 from api.simulations import simulated
-from api.telling import stop, telling
-from api.writing import write_answer, write_text
+from api.telling import telling
+from api.writing import check_suffix, write_answer, write_bytes, write_text
 from cost_model.gantt import GANTT_COLUMNS
 from cost_model.simulated_pipeline import Order, Start
 from cost_model.simulator import MAX_GANTT_ROWS, ROWS_PER_STEP
@@ -29,6 +29,7 @@ def simulate_to(
     *,
     how: tuple[str, str],
     gantt: tuple[Path | None, int],
+    plot: Path | None,
     output: Path | None,
     as_json: bool,
 ) -> int:
@@ -45,6 +46,8 @@ def simulate_to(
         Start and order, by name.
     gantt
         File for the rows of a Gantt chart, or None, and how many first and last decode rounds.
+    plot
+        File for the Gantt chart as a picture, or None.
     output, as_json
         See `api.writing.write_answer`.
 
@@ -54,20 +57,37 @@ def simulate_to(
         The exit code: 3 where the plan breaks memory or a limit, as `evaluate` does.
     """
     path, rounds = gantt
-    if path is not None and path.suffix not in GANTT_SUFFIXES:
-        stop(f"--gantt is {path}; its name must end in .csv or .json.")
-    outputs = {"--output": output, "--gantt": path}
+    _check_files(path, plot)
+    outputs = {"--output": output, "--gantt": path, "--plot": plot}
     given = read_simulation(plan_file, request_file, outputs)
-    kept = _picture_rounds(given) if path is None else max(rounds, PICTURE_ROUNDS)
+    kept = max(rounds if path else 0, PICTURE_ROUNDS if path or plot else _picture_rounds(given))
     start, order = how
     choice = SimulationChoice(start=Start(start), order=Order(order), gantt_rounds=kept)
     with telling(plan_file):
         answer = simulated(given.prepared, given.request, given.plan, choice, folder=given.folder)
     if path is not None:
-        write_text(_gantt_text(answer.gantt, path.suffix), path, "--gantt")
+        write_text(_gantt_text(answer.gantt, path.suffix.lower()), path, "--gantt")
+    if plot is not None:
+        _write_plot(answer, plot)
     plain = answer.model_copy(update={"gantt": []})
     write_answer(plain, lambda console: show_simulation(answer, console), output, as_json=as_json)
     return OK if answer.feasible else INFEASIBLE
+
+
+def _check_files(gantt: Path | None, plot: Path | None) -> None:
+    if gantt is not None:
+        check_suffix(gantt, "--gantt", GANTT_SUFFIXES)
+    if plot is not None:
+        from api.plots import PLOT_SUFFIXES
+
+        check_suffix(plot, "--plot", PLOT_SUFFIXES)
+
+
+def _write_plot(answer: SimulationAnswer, path: Path) -> None:
+    from api.plots import figure_bytes, gantt_figure, replay_title
+
+    figure = gantt_figure(answer.gantt, stages=answer.stages, title=replay_title(answer))
+    write_bytes(figure_bytes(figure, path.suffix), path, "--plot")
 
 
 def _picture_rounds(given: GivenSimulation) -> int:

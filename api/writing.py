@@ -1,6 +1,6 @@
 """Answers to standard output or a file, as text or as JSON."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os.path import realpath
 from pathlib import Path
 
@@ -11,7 +11,15 @@ from rich.console import Console
 from api.console import make_console
 from api.telling import stop
 
-__all__ = ["Outputs", "keep_inputs", "wants_json", "write_answer", "write_text"]
+__all__ = [
+    "Outputs",
+    "check_suffix",
+    "keep_inputs",
+    "wants_json",
+    "write_answer",
+    "write_bytes",
+    "write_text",
+]
 
 JSON, YAML = (".json",), (".yaml", ".yml")
 Outputs = Mapping[str, Path | None]
@@ -102,9 +110,21 @@ def write_answer(
         stop(f"{output} cannot be written: {error.strerror}. Choose another --output.")
 
 
+def check_suffix(path: Path, option: str, suffixes: Sequence[str]) -> None:
+    """End the program where a file of an option has another suffix than these."""
+    if path.suffix.lower() not in suffixes:
+        *most, last = suffixes
+        stop(f"{option} is {path}; its name must end in {', '.join(most)} or {last}.")
+
+
 def write_text(text: str, path: Path, option: str) -> None:
     """Write a text to a file; ends the program, naming the option, where that is not possible."""
+    write_bytes(text.encode(), path, option)
+
+
+def write_bytes(content: bytes, path: Path, option: str) -> None:
+    """Write bytes to a file; ends the program, naming the option, where that is not possible."""
     try:
-        path.write_text(text, encoding="utf-8", newline="")
+        path.write_bytes(content)
     except OSError as error:
         stop(f"{path} cannot be written: {error.strerror}. Choose another {option}.")
