@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
+from api.schemas.comparison import ComparisonAnswer
 from api.schemas.names import SCHEMA_NAMES
 from api.schemas.plan import GivenPlan
 from api.schemas.request import REQUEST_ADAPTER, EvaluationRequest
@@ -23,6 +24,7 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "evaluation-answer": TypeAdapter(EvaluationAnswer),
     "simulation-request": TypeAdapter(SimulationRequest),
     "simulation-answer": TypeAdapter(SimulationAnswer),
+    "comparison-answer": TypeAdapter(ComparisonAnswer),
 }
 
 

@@ -50,5 +50,6 @@ SCHEMA_NAMES = (
     "evaluation-answer",
     "simulation-request",
     "simulation-answer",
+    "comparison-answer",
 )
 """Names under which the JSON Schemas are published."""
