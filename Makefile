@@ -7,10 +7,10 @@ PORT ?= 8000
 FAMILY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plan test test-slow lint format types layers notebooks check bench bench-quick calibrate tables serve lock clean
+.PHONY: help setup plan test test-slow lint format types layers notebooks check bench bench-quick compare-results calibrate tables serve lock clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(VENV)/run.stamp: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -57,6 +57,9 @@ bench: $(VENV)/dev.stamp  ## measure everything into docs/benchmarks.md (FAMILY=
 
 bench-quick: $(VENV)/dev.stamp  ## try the first instance of every family; writes nothing
 	@$(BIN)/python -m benchmarks --quick $(FAMILY)
+
+compare-results: $(VENV)/dev.stamp  ## set baselines beside the best plan on every example into docs/comparison.md
+	@$(BIN)/python -m benchmarks.comparison
 
 calibrate: $(VENV)/dev.stamp  ## refit the latency model to measurements (HETPLAN_MEASUREMENTS=folder)
 	@$(BIN)/python -m benchmarks.calibrate

@@ -148,6 +148,27 @@ def evaluate_command(
     raise typer.Exit(code)
 
 
+@app.command("compare")
+def compare_command(
+    request: Request,
+    output: Output = None,
+    form: Form = None,
+    time_limit: TimeLimit = None,
+    gap: Gap = None,
+    seed: Seed = None,
+    objective: GoalOption = None,
+    backend: Backend = None,
+) -> None:
+    """Set what people use today beside the best plan: how far it is from it, and why it loses."""
+    from api.commands import Overrides, compare_to
+    from api.writing import wants_json
+
+    overrides = Overrides(
+        time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
+    )
+    raise typer.Exit(compare_to(request, overrides, output, as_json=wants_json(form, output)))
+
+
 @app.command("simulate")
 def simulate_command(
     plan_file: Annotated[

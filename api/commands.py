@@ -7,15 +7,17 @@ from typing import TypeVar
 import typer
 
 from api.cli_input import Overrides, read_plan, read_request
+from api.comparisons import compared
 from api.prepared import Prepared
 from api.progress import ProgressLine, run_until_interrupt
 from api.render import show
+from api.render_comparison import show_comparison
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.service import Hooks, judge, plan
 from api.telling import NO_PLAN, telling
 from api.writing import check_suffix, write_answer, write_bytes
 
-__all__ = ["Overrides", "evaluate_to", "plan_to"]
+__all__ = ["Overrides", "compare_to", "evaluate_to", "plan_to"]
 
 OK, INFEASIBLE = 0, 3
 PLOT_OPTION = "--plot"
@@ -82,6 +84,14 @@ def evaluate_to(
     _write(answer, output, as_json=as_json)
     _write_plot(answer, plot)
     return OK if answer.feasible else INFEASIBLE
+
+
+def compare_to(request: str, overrides: Overrides, output: Path | None, *, as_json: bool) -> int:
+    """Set baselines beside the best plan for a request and write the answer; see `plan_to`."""
+    prepared = read_request(request, overrides, {"--output": output})
+    answer = _search(request, prepared, lambda hooks: compared(prepared, hooks=hooks))
+    write_answer(answer, lambda console: show_comparison(answer, console), output, as_json=as_json)
+    return _EXIT_CODES[answer.status]
 
 
 def _search(source: str, prepared: Prepared, work: Callable[[Hooks], Answer]) -> Answer:

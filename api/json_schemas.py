@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
+from api.schemas.comparison import ComparisonAnswer
 from api.schemas.export import ExportAnswer, ExportRequest
 from api.schemas.names import SCHEMA_NAMES
 from api.schemas.plan import GivenPlan
@@ -28,6 +29,7 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "export-request": TypeAdapter(ExportRequest),
     "export-answer": TypeAdapter(ExportAnswer),
     "sweep": TypeAdapter(SweepSpec),
+    "comparison-answer": TypeAdapter(ComparisonAnswer),
 }
 
 

@@ -93,8 +93,9 @@ def _simulation_examples() -> dict[str, Any]:
 
 
 def _add_examples(document: dict[str, Any]) -> None:
-    body = document["paths"]["/v1/plans"]["post"]["requestBody"]
-    body["content"]["application/json"]["examples"] = _examples()
+    for path in ("/v1/plans", "/v1/comparisons"):
+        body = document["paths"][path]["post"]["requestBody"]
+        body["content"]["application/json"]["examples"] = _examples()
     body = document["paths"]["/v1/simulations"]["post"]["requestBody"]
     body["content"]["application/json"]["examples"] = _simulation_examples()
 

@@ -22,7 +22,7 @@ from api.schemas.answer import (
     Sources,
 )
 
-__all__ = ["make_console", "micro_batch_line", "show"]
+__all__ = ["bullet", "make_console", "micro_batch_line", "remedy_lines", "show", "title_lines"]
 
 WIDE = 96
 COLUMNS = 2
@@ -34,20 +34,21 @@ def show(answer: PlanAnswer | EvaluationAnswer, console: Console) -> None:
 
 
 def _parts(answer: PlanAnswer | EvaluationAnswer, width: int) -> Iterator[RenderableType]:
-    yield from _title(answer)
+    yield from title_lines(answer)
     yield Text("")
     yield from headline(answer)
     if isinstance(answer, PlanAnswer):
-        yield from _remedies(answer)
+        yield from remedy_lines(answer)
     else:
-        yield from (_bullet(broken.text, "red") for broken in answer.violations)
+        yield from (bullet(broken.text, "red") for broken in answer.violations)
     if answer.plan is not None:
         yield from _plan_parts(answer, width)
     yield Text("")
     yield from _notes(answer)
 
 
-def _title(answer: AnswerBase) -> Iterator[Text]:
+def title_lines(answer: AnswerBase) -> Iterator[Text]:
+    """What was asked, in two lines."""
     request = answer.request
     engine = f" · {request.engine}" if request.engine else ""
     yield Text(f"{request.model} on {request.cluster}{engine}", style="bold")
@@ -63,15 +64,17 @@ def _title(answer: AnswerBase) -> Iterator[Text]:
     )
 
 
-def _remedies(answer: PlanAnswer) -> Iterator[RenderableType]:
+def remedy_lines(answer: PlanAnswer) -> Iterator[RenderableType]:
+    """What would help where there is no plan."""
     if answer.status != "infeasible":
         return
     if len(answer.remedies) > 1 and all(each.others_kept for each in answer.remedies):
         yield Text("  Any one of these would help:")
-    yield from (_bullet(remedy.text, "yellow") for remedy in answer.remedies)
+    yield from (bullet(remedy.text, "yellow") for remedy in answer.remedies)
 
 
-def _bullet(text: str, style: str) -> Padding:
+def bullet(text: str, style: str) -> Padding:
+    """A point of a list."""
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text("-", style=style), Text(text))
     return Padding(grid, (0, 0, 0, 2), expand=False)

@@ -12,7 +12,7 @@ from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.schemas.plan import GivenPlan, PlanSpec
 from solver import Progress, evaluate, solve, violations
 
-__all__ = ["Hooks", "judge", "plan", "plan_request"]
+__all__ = ["NO_HOOKS", "Hooks", "judge", "plan", "plan_request"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

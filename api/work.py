@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
+from api.comparisons import compared
 from api.exports.engines import exported
 from api.prepared import Prepared
 from api.problems import InvalidRequestError, Problem
@@ -26,6 +27,7 @@ __all__ = [
     "FailedError",
     "Failure",
     "Outcome",
+    "comparison_work",
     "evaluation_work",
     "export_work",
     "parse_evaluation",
@@ -124,6 +126,11 @@ def evaluation_work(data: object, caps: Caps) -> Outcome:
         return judge(prepared, request.plan, with_solve=request.solve).model_dump_json()
 
     return _outcome(work)
+
+
+def comparison_work(data: object, caps: Caps) -> Outcome:
+    """Set baselines beside the best plan; runs in a worker."""
+    return _outcome(lambda: compared(_ready(parse_request(data), caps)).model_dump_json())
 
 
 def simulation_work(data: object, caps: Caps) -> Outcome:

@@ -1,9 +1,10 @@
 """Plans for serving a model on given GPUs, with proof."""
 
 from solver.backends.registry import BackendName
-from solver.baselines import even_split
+from solver.baselines import BASELINES, Baseline, even_split
 from solver.build import BuiltProblem, ModelError, QualityChoice, build_problem
 from solver.check import TOLERANCE, Violation, evaluate, score, violations
+from solver.compare import Comparison, ComparisonRow, compare
 from solver.objective import Goal, Limits, Objective, StopRule
 from solver.places import FormatChoice
 from solver.problem import (
@@ -33,11 +34,15 @@ from solver.solve import solve
 from solver.sweep import SweepEvent, SweepPoint, SweepProblem, sweep
 
 __all__ = [
+    "BASELINES",
     "OPTIMAL_GAP",
     "TOLERANCE",
     "BackendName",
+    "Baseline",
     "BatchOption",
     "BuiltProblem",
+    "Comparison",
+    "ComparisonRow",
     "DeviceClass",
     "Evaluation",
     "FormatChoice",
@@ -65,6 +70,7 @@ __all__ = [
     "Violation",
     "batch_lengths",
     "build_problem",
+    "compare",
     "default_micro_batches",
     "evaluate",
     "even_split",

@@ -24,6 +24,8 @@ __all__ = [
     "SolverReport",
     "Sources",
     "StageReportSpec",
+    "StatusName",
+    "StopName",
     "UnusedGpus",
     "Versions",
     "ViolationReport",

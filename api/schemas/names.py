@@ -66,5 +66,6 @@ SCHEMA_NAMES = (
     "export-request",
     "export-answer",
     "sweep",
+    "comparison-answer",
 )
 """Names under which the JSON Schemas are published."""

@@ -206,7 +206,9 @@ def test_answers_are_not_written_as_yaml(name, run, two_layers, tmp_path):
 
 
 @pytest.mark.parametrize("link", [None, Path.symlink_to, Path.hardlink_to])
-@pytest.mark.parametrize("command", ["plan", "evaluate", "evaluate plan", "export-model"])
+@pytest.mark.parametrize(
+    "command", ["plan", "compare", "evaluate", "evaluate plan", "export-model"]
+)
 def test_inputs_are_not_written_over(command, link, run, two_layers, tmp_path):
     """By whatever name; exit code 2."""
     request, mine = tmp_path / "request.json", tmp_path / "mine.json"

@@ -1,12 +1,59 @@
-"""The even split is the best of its kind."""
+"""Each baseline follows its rule, and all stand under the judge that hetplan's plans have."""
 
-from itertools import product
+from dataclasses import replace
+from itertools import combinations_with_replacement, pairwise, product
+from time import monotonic
 
+import numpy as np
 import pytest
 
-from solver import Limits, Objective, Plan, Stage, evaluate, even_split, violations
-from tests.solver.hand_made import pipeline
+from solver import (
+    BASELINES,
+    Goal,
+    Limits,
+    Objective,
+    Plan,
+    Stage,
+    StopRule,
+    compare,
+    evaluate,
+    even_split,
+    score,
+    violations,
+)
+from solver.baselines import Budget, Judged, gpu_types
+from solver.baselines.layouts import largest_remainders, widths
+from solver.baselines.transfer import RULES, transferred
+from solver.llmpq import LlmPqRules, enumerate_cases, from_pipeline, solve_fast, to_plan
+from solver.losing import why_it_loses
+from tests.solver.hand_made import only_w16, pipeline
 from tests.solver.random_problems import random_problem
+
+NAMED = {baseline.name: baseline for baseline in BASELINES}
+
+
+def proposed(name, problem, limits=None, objective=None, seconds=60.0):
+    budget = Budget(deadline=monotonic() + seconds)
+    return NAMED[name].propose(problem, limits or Limits(), objective or Objective(), budget)
+
+
+def counts(proposal):
+    (plan,) = proposal.judged.plans
+    return [len(stage.formats) for stage in plan.stages]
+
+
+def formats(proposal):
+    return {f for plan in proposal.judged.plans for s in plan.stages for f in s.formats}
+
+
+def with_memory(problem, *memory):
+    devices = [
+        replace(d, memory_bytes=float(m)) for d, m in zip(problem.devices, memory, strict=True)
+    ]
+    return replace(problem, devices=tuple(devices))
+
+
+# -- even split ---------------------------------------------------------------------------------
 
 
 def test_extra_layers_go_before_the_last_stage():
@@ -22,6 +69,13 @@ def test_no_more_stages_than_layers():
 
 def test_there_may_be_none():
     assert even_split(pipeline(memory=1.0), Limits(), Objective()) is None
+
+
+def test_nearest_plan_tells_what_it_breaks():
+    """Two layers of 5 bytes on a GPU of 8: 2 bytes too much, in the format of fewest bytes."""
+    answer = proposed("even-split", pipeline(memory=8.0))
+    (first, *_) = answer.judged.violations
+    assert (first.limit, first.value, first.allowed) == ("memory", 10.0, 8.0)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -53,3 +107,291 @@ def test_no_pair_of_micro_batches_is_better(seed):
     assert (found is None) == (not latencies)
     if found is not None:
         assert found[1].latency_s == pytest.approx(min(latencies))
+
+
+# -- proportional -------------------------------------------------------------------------------
+
+
+def test_layers_follow_memory():
+    """30 and 10 bytes: three of four layers on the first, though the second is faster."""
+    problem = with_memory(pipeline(speeds=(1, 4)), 30, 10)
+    assert counts(proposed("memory-proportional", problem)) == [3, 1]
+
+
+def test_layers_follow_speed():
+    """Three times as fast: three of four layers."""
+    assert counts(proposed("speed-proportional", pipeline(speeds=(3, 1)))) == [3, 1]
+
+
+def test_gpu_without_layers_is_left_out():
+    """1 : 99 of two layers is 0 : 2."""
+    problem = with_memory(pipeline(num_layers=2), 1, 99)
+    answer = proposed("memory-proportional", problem)
+    assert counts(answer) == [2]
+    assert answer.judged.plans[0].stages[0].group == 1
+
+
+def test_largest_remainders_add_up():
+    """1 : 1 : 1 of 4: the first of equal remainders; 3.6, 0.4 of 4."""
+    assert largest_remainders(np.ones(3), 4) == [2, 1, 1]
+    assert largest_remainders(np.array([9.0, 1.0]), 4) == [4, 0]
+
+
+# -- a pipeline per type ------------------------------------------------------------------------
+
+
+def test_batch_is_divided_so_that_pipelines_end_together():
+    """
+    A request takes 4 layers x 1/4 s on the fast GPU and twice that on the slow one, in w8: of
+    three requests two go to the fast one, and both are done after 2 s.
+    """
+    problem = pipeline(speeds=(2, 1), batch=3, micro_batches=(1, 2, 3))
+    judged = proposed("pipeline-per-type", problem).judged
+    assert sorted(plan.batch_size for plan in judged.plans) == [1, 2]
+    assert judged.evaluation.latency_s == pytest.approx(2.0)
+    assert judged.evaluation.gpus == 2
+
+
+@pytest.mark.parametrize("fast", [1.1, 1.7, 2.6, 5.0, 20.0])
+def test_no_other_division_is_faster(fast):
+    """Six requests at 2 s / speed each."""
+    problem = pipeline(speeds=(fast, 1), batch=6, micro_batches=(1, 2, 3, 6))
+    judged = proposed("pipeline-per-type", problem).judged
+    best = min(max(2 * b / fast, 2 * (6 - b)) for b in range(7))
+    assert judged.evaluation.latency_s == pytest.approx(best)
+
+
+def test_prices_of_pipelines_add_up_and_the_worst_quality_counts():
+    """The second GPU holds only w8, the first has room for w16, which is faster here."""
+    prices, in_w16 = (1.0, 2.0), (2.0, 1.0)
+    problem = pipeline(
+        speeds=(1, 2), batch=2, micro_batches=(1, 2), prices=prices, format_speed=in_w16
+    )
+    problem = with_memory(problem, 40, 20)
+    values = proposed("pipeline-per-type", problem).judged.evaluation
+    assert values.price_usd_per_hour == pytest.approx(3.0)
+    assert values.loss_nats == pytest.approx(0.04)
+
+
+def test_equal_gpus_of_two_nodes_are_one_type():
+    assert [len(groups) for groups in gpu_types(pipeline(speeds=(1, 2, 1)))] == [2, 1]
+
+
+def test_pipelines_that_cannot_hold_the_model_are_no_plan():
+    """20 bytes are the least for the model; each GPU has 15."""
+    answer = proposed("pipeline-per-type", pipeline(speeds=(1, 2), memory=15.0))
+    assert answer.judged is None
+    assert "20" not in answer.reason
+    assert "no GPU type can serve even one request" in answer.reason
+
+
+# -- LLM-PQ's baselines -------------------------------------------------------------------------
+
+
+def test_formats_have_bits_by_their_bytes():
+    assert widths(pipeline()) == [16, 8]
+
+
+@pytest.mark.parametrize("name", ["uniform", "pipeedge"])
+@pytest.mark.parametrize(("memory", "fmt"), [(20.0, 0), (15.0, 1)])
+def test_most_bits_that_fit_are_taken(name, memory, fmt):
+    """Two layers of 10 bytes fit 20, of 5 bytes 15, though 8 bits are faster in both cases."""
+    answer = proposed(name, pipeline(memory=memory))
+    assert formats(answer) == {fmt}
+    assert not answer.judged.violations
+
+
+def test_pipeedge_evens_out_decode():
+    """Three times as fast: three of four layers; where memory holds only two: two."""
+    assert counts(proposed("pipeedge", pipeline(speeds=(3, 1)))) == [3, 1]
+    small = with_memory(only_w16(pipeline(speeds=(3, 1))), 20, 40)
+    assert counts(proposed("pipeedge", small)) == [2, 2]
+
+
+def test_pipeedge_leaves_a_slow_gpu_without_layers():
+    """One layer on the slow GPU takes longer than all four on the fast one."""
+    assert counts(proposed("pipeedge", pipeline(speeds=(9, 1)))) == [4]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_cut_has_a_faster_slowest_stage_than_pipeedge(seed):
+    """All cuts of the layers over all GPUs in the order given, in the format that it chose."""
+    problem = random_problem(seed)
+    problem = replace(
+        problem,
+        group_formats=np.ones_like(problem.group_formats),
+        layer_formats=np.ones_like(problem.layer_formats),
+        decode_link_s=0 * problem.decode_link_s,
+        decode_occupancy_s=0 * problem.decode_occupancy_s,
+        return_occupancy_s=0 * problem.return_occupancy_s,
+        batches=problem.batches[:1],
+    )
+    order = [g for g, group in enumerate(problem.groups) for _ in range(_count(problem, group))]
+    order = order[: problem.num_layers]
+    answer = proposed("pipeedge", problem)
+    if answer.judged is None or any(v.limit == "memory" for v in answer.judged.violations):
+        return
+    plan, (fmt,) = answer.judged.plans[0], formats(answer)
+    best = min(
+        (
+            max(stage.decode_s for stage in values.stages)
+            for values in _cuts(problem, order, fmt, plan)
+            if all(stage.memory.free_bytes >= 0 for stage in values.stages)
+        ),
+    )
+    assert max(s.decode_s for s in answer.judged.evaluation.stages) == pytest.approx(best)
+
+
+def _count(problem, group):
+    return problem.devices[group.device].count
+
+
+def _cuts(problem, order, fmt, plan):
+    for inner in combinations_with_replacement(range(problem.num_layers + 1), len(order) - 1):
+        borders = (0, *inner, problem.num_layers)
+        stages = tuple(
+            Stage(group=g, first_layer=first, formats=(fmt,) * (last - first))
+            for g, (first, last) in zip(order, pairwise(borders), strict=True)
+            if last > first
+        )
+        yield evaluate(problem, replace(plan, stages=stages))
+
+
+def test_adabits_loses_as_little_as_memory_allows():
+    """15 bytes hold one layer of 10 and one of 5 on either GPU: two layers lose 0.01 each."""
+    answer = proposed("adabits", pipeline(memory=15.0))
+    assert answer.judged.evaluation.loss_nats == pytest.approx(0.02)
+    assert not answer.judged.violations
+
+
+def test_transfer_moves_layers_to_the_faster_gpu():
+    """Six layers of 8 bits, three on each; one is twice as fast: two and four."""
+    problem = pipeline(speeds=(1, 2), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
+    own = from_pipeline(problem, theta_s_per_nat=0.0)
+    case = next(case for case in enumerate_cases(own, RULES) if case.order == (0, 1))
+    homes, chosen = transferred(case, np.repeat([0, 1], 3), np.ones(6, dtype=int), [16, 8])
+    assert homes.tolist() == [0] * 2 + [1] * 4
+    assert chosen.tolist() == [1] * 6
+
+
+def test_transfer_swaps_one_wide_layer_for_two_narrow_ones():
+    """The fast GPU gives its 16-bit layer for two 8-bit ones, as theta weighs nothing."""
+    problem = pipeline(speeds=(1, 9), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
+    own = from_pipeline(problem, theta_s_per_nat=0.0)
+    case = next(case for case in enumerate_cases(own, RULES) if case.order == (0, 1))
+    homes, chosen = transferred(
+        case, np.array([0, 0, 0, 1, 1, 1]), np.array([1, 1, 1, 0, 0, 0]), [16, 8]
+    )
+    assert (homes == 1).sum() == 5
+    assert sorted(chosen.tolist()) == [0, 0, 0, 1, 1, 1]
+
+
+def test_search_of_llmpq_is_the_best_of_its_plans():
+    """Without a limit on quality theta is 0: the fastest of its plans over all cases."""
+    problem = pipeline(speeds=(1, 3), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
+    report = solve_fast(from_pipeline(problem, theta_s_per_nat=0.0), LlmPqRules.as_published())
+    found = [evaluate(problem, to_plan(problem, case.plan)) for case in report.cases if case.plan]
+    answer = proposed("llm-pq", problem)
+    assert answer.judged.evaluation.latency_s <= min(v.latency_s for v in found) * (1 + 1e-3)
+
+
+def test_theta_rises_until_quality_is_kept():
+    """8 bits are faster and lose 0.06 in all; only 0.03 are allowed."""
+    problem = pipeline(speeds=(1, 3), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
+    for name in ("llm-pq", "bit-width-transfer"):
+        answer = proposed(name, problem, Limits(loss_nats=0.03))
+        assert not answer.judged.violations
+
+
+def test_too_many_orders_leave_the_one_given():
+    """Nine GPU types have 362,880 orders: their search is cut short, and still has a plan."""
+    speeds = tuple(range(1, 10))
+    problem = pipeline(speeds=speeds, num_layers=9, batch=18, micro_batches=(2,), output_tokens=9)
+    budget = Budget(deadline=monotonic() + 60)
+    answer = NAMED["llm-pq"].propose(problem, Limits(), Objective(), budget)
+    groups = [stage.group for stage in answer.judged.plans[0].stages]
+    assert budget.was_cut
+    assert (groups[0], groups[-1]) == (0, 8)
+    assert groups == sorted(groups)
+
+
+def test_sizes_that_a_rule_needs_are_named():
+    """Two GPUs and a batch of 4: the decode micro-batch is 2, which the request does not offer."""
+    problem = pipeline(batch=4, micro_batches=(1, 4))
+    for name in ("uniform", "pipeedge", "adabits", "bit-width-transfer", "llm-pq"):
+        answer = proposed(name, problem)
+        assert answer.judged is None
+        assert " 2 " in answer.reason
+
+
+# -- under one judge ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_baseline_beats_the_bound(seed):
+    """Every row carries the judge's values, and no feasible pipeline is better than the bound."""
+    problem = random_problem(seed, tensor_parallel=seed % 3 == 0)
+    goal = (Goal.LATENCY, Goal.THROUGHPUT, Goal.COST, Goal.TPOT)[seed % 4]
+    objective, limits = Objective(goal=goal), Limits(loss_nats=0.02 if seed % 2 else None)
+    found = compare(problem, objective=objective, limits=limits, stop=StopRule(gap=0.0))
+    assert [row.baseline.name for row in found.rows] == list(NAMED)
+    for row in found.rows:
+        assert row.why.endswith(".")
+        if row.evaluation is None:
+            assert (row.objective, row.ratio, row.gap) == (None, None, None)
+            continue
+        assert row.objective == score(row.evaluation, objective)
+        if row.baseline.in_space:
+            assert evaluate(problem, row.plans[0]) == row.evaluation
+        assert violations(problem, row.evaluation, limits) == row.violations
+        if row.feasible and row.baseline.in_space:
+            sign = -1 if goal.maximise else 1
+            slack = 1e-6 * abs(found.best.bound)
+            assert sign * row.objective >= sign * found.best.bound - slack
+            assert row.ratio is None or row.ratio >= 1 - 1e-6
+
+
+def test_a_report_in_hand_saves_the_search():
+    problem = pipeline(speeds=(1, 2))
+    first = compare(problem, baselines=())
+    again = compare(problem, best=first.best, baselines=[NAMED["even-split"]])
+    assert again.best is first.best
+    assert again.rows[0].ratio > 1
+
+
+def test_reasons_name_stage_and_phase():
+    """Two layers of 1 / 2 s in w8 on the slow GPU, in the only phase there is."""
+    row = compare(pipeline(speeds=(1, 4)), baselines=[NAMED["even-split"]]).rows[0]
+    assert "prefill" in row.why
+    assert "on stage 1 (gpu0, 2 layers in w8)" in row.why
+    short = compare(pipeline(memory=8.0), baselines=[NAMED["even-split"]]).rows[0]
+    assert "too much" in short.why
+    assert short.ratio is None
+
+
+def test_a_faster_plan_may_lose_by_quality():
+    """Four layers of 1 s, or 1/2 s and 0.01 nats worse at 100 seconds a nat: 4 or 6 s."""
+    objective = Objective(goal=Goal.LATENCY_AND_QUALITY, theta_s_per_nat=100.0)
+    problem = pipeline(speeds=(1,), memory=100.0)
+    w16, w8 = ((Stage(group=0, first_layer=0, formats=(f,) * 4),) for f in (0, 1))
+    best = compare(problem, objective=objective, baselines=()).best
+    assert best.plan.stages == w16
+    plan = replace(best.plan, stages=w8)
+    found = Judged(plans=(plan,), evaluation=evaluate(problem, plan), violations=())
+    assert why_it_loses(problem, found, best, objective) == (
+        "It loses 0.0400 nats, the best plan 0.0000."
+    )
+
+
+def test_cancelled_comparison_says_so():
+    found = compare(pipeline(), cancelled=lambda: True)
+    assert all("cancelled" in row.why and row.was_cut for row in found.rows)
+
+
+def test_searches_cut_short_say_so():
+    """With no time at all they have no plan, or only what they began with."""
+    problem = pipeline(speeds=(1, 3), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
+    for name in ("adabits", "bit-width-transfer", "llm-pq"):
+        budget = Budget(deadline=monotonic())
+        NAMED[name].propose(problem, Limits(), Objective(), budget)
+        assert budget.was_cut
