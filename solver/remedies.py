@@ -118,11 +118,11 @@ class _Diagnosis:
             yield from self.alone()
 
     def singles(self) -> Iterator[Remedy]:
-        """Each limit relaxed by itself."""
-        yield from self.memory(self.limits)
+        """Each limit relaxed by itself; memory, which takes longest to tell, at the end."""
         for name in _LIMITS:
             yield from self.relaxed(name)
         yield from self.counts()
+        yield from self.memory(self.limits)
 
     def least(
         self, limits: Limits, goal: Goal, problem: PipelineProblem | None = None

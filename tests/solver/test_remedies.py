@@ -34,6 +34,7 @@ def test_the_best_ttft_is_named():
 def test_a_quality_limit_can_be_what_memory_lacks():
     """10 bytes each do not fit, 5 do, at a loss of 0.04."""
     remedies = infeasible(pipeline(memory=10.0), loss_nats=0.0)
+    assert list(remedies)[-1] == "memory"  # which takes longest to tell
     assert remedies["loss_nats"].needed == pytest.approx(0.04, rel=1e-3)
     assert remedies["memory"].needed - remedies["memory"].asked == pytest.approx(40 - 20)
 
