@@ -48,8 +48,8 @@ Where a rule leaves something open, the best is taken, in the baseline's favour.
 
 """
 NOTES = """
-- Every baseline makes each GPU a stage by itself, as its rule says; hetplan may also join GPUs by
-  tensor parallelism and leave GPUs out.
+- Every baseline but the even split with TP makes each GPU a stage by itself, as its rule says;
+  hetplan joins GPUs by tensor parallelism stage by stage, and may leave GPUs out.
 - A *pipeline per type* is several pipelines, which a bound on one does not cover; it may be better
   than hetplan's plan. Its pipelines share one batch: TTFT, TPOT and latency are those of the
   slowest, prices add up.

@@ -1,4 +1,4 @@
-"""Stages by layer counts, on single GPUs in the order given, in one format."""
+"""Stages by layer counts, of equal numbers of GPUs in the order given, in one format."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +12,7 @@ from solver.problem import BatchOption, FloatArray, PipelineProblem
 from solver.result import Plan, Stage
 
 __all__ = [
+    "equal_stages",
     "even_counts",
     "largest_remainders",
     "shared_formats",
@@ -27,8 +28,17 @@ WIDEST = 16
 
 def single_gpus(problem: PipelineProblem) -> list[int]:
     """Stage group of every GPU that may be a stage by itself, in the order given."""
-    single = [g for g, group in enumerate(problem.groups) if group.tensor_parallel == 1]
-    return [g for g in single for _ in range(problem.devices[problem.groups[g].device].count)]
+    return equal_stages(problem, 1)
+
+
+def equal_stages(problem: PipelineProblem, tensor_parallel: int) -> list[int]:
+    """Stage group of every stage of so many GPUs, in the order given; GPUs left over stay out."""
+    return [
+        g
+        for g, group in enumerate(problem.groups)
+        if group.tensor_parallel == tensor_parallel
+        for _ in range(problem.devices[group.device].count // tensor_parallel)
+    ]
 
 
 def even_counts(num_layers: int, num_stages: int) -> list[int]:

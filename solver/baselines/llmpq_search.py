@@ -14,7 +14,6 @@ from solver.baselines.llmpq_view import (
     few_orders,
     for_each_batch,
     most_quality,
-    no_plan,
     no_size,
     our_plan,
     over_thetas,
@@ -36,7 +35,7 @@ def adabits(
     def propose(alone: PipelineProblem, own: LlmPqProblem) -> Proposal:
         plan = most_quality(own, own.decode_micro_batch, budget)
         if plan is None:
-            return Proposal(reason=no_plan(budget, NO_MEMORY))
+            return Proposal(reason=budget.no_plan(NO_MEMORY))
         return Proposal(judged=judged(alone, our_plan(alone, plan), limits))
 
     return for_each_batch(problem, objective, propose, budget)
@@ -58,6 +57,6 @@ def llmpq_search(
             return [case.plan for case in report.cases if case.plan is not None]
 
         found = over_thetas(alone, limits, objective, plans, budget)
-        return Proposal(judged=found, reason="" if found else no_plan(budget, NO_MEMORY))
+        return Proposal(judged=found, reason="" if found else budget.no_plan(NO_MEMORY))
 
     return for_each_batch(problem, objective, propose, budget)

@@ -29,7 +29,6 @@ __all__ = [
     "for_each_batch",
     "in_order",
     "most_quality",
-    "no_plan",
     "no_size",
     "our_plan",
     "over_thetas",
@@ -104,11 +103,6 @@ def few_orders(own: LlmPqProblem, budget: Budget) -> LlmPqProblem:
         return own
     budget.was_cut = True
     return replace(own, blocks=(0,) * own.num_devices)
-
-
-def no_plan(budget: Budget, reason: str) -> str:
-    """Why there is none: this, if the search came to its end."""
-    return "its search was cut short before it had one" if budget.was_cut else reason
 
 
 def _breaks(found: Judged, limit: str) -> bool:

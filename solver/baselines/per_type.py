@@ -21,6 +21,9 @@ from solver.result import Evaluation
 
 __all__ = ["gpu_types", "pipeline_per_type"]
 
+NO_FORMAT = "no format is run by all GPUs of a type"
+NO_DIVISION = "its pipelines can serve no division that was tried of the batch"
+
 _TIMES = {Goal.TTFT: "ttft_s", Goal.TPOT: "tpot_s"}
 
 
@@ -38,19 +41,19 @@ def pipeline_per_type(
     if not types:
         return Proposal(reason="no GPU may be a stage by itself")
     best: Judged | None = None
-    shortest = Proposal(reason="no format is run by all GPUs of a type")
+    reason = NO_FORMAT
     for batch in problem.batches:
-        if budget.is_spent():
-            break
-        sides = [_Side(problem, groups, batch, limits, objective) for groups in types]
+        sides = [_Side(problem, groups, batch, limits, objective, budget) for groups in types]
         rooms = [side.room() for side in sides]
         if sum(rooms) < batch.size:
-            shortest = _too_large(sides, rooms, batch, shortest)
+            reason = _too_large(sides, rooms, batch, reason)
             continue
         shares = _divided(batch.size, rooms, [side.finish for side in sides], budget)
-        found = _joined(problem, batch, limits, sides, shares)
-        best = better(best, found, objective)
-    return shortest if best is None else Proposal(judged=best)
+        if max(side.finish(share) for side, share in zip(sides, shares, strict=True)) == inf:
+            reason = f"{NO_DIVISION} of {batch.size} requests"
+            continue
+        best = better(best, _joined(problem, batch, limits, sides, shares), objective)
+    return Proposal(judged=best, reason="" if best else budget.no_plan(reason))
 
 
 def gpu_types(problem: PipelineProblem) -> list[list[int]]:
@@ -74,10 +77,11 @@ class _Side:
     batch: BatchOption
     limits: Limits
     objective: Objective
+    budget: Budget
     _known: dict[int, Judged | None] = field(default_factory=dict)
 
     def best(self, requests: int) -> Judged | None:
-        """The best even split for so many requests; it breaks a limit where all do."""
+        """The best even split for so many requests, as far as time goes; see `best_of`."""
         if requests not in self._known:
             self._known[requests] = self._searched(requests)
         return self._known[requests]
@@ -97,7 +101,8 @@ class _Side:
             ttft_s=self.limits.ttft_s, tpot_s=self.limits.tpot_s, loss_nats=self.limits.loss_nats
         )
         goal = self.objective.goal if self.objective.goal in _TIMES else Goal.LATENCY
-        return best_of(own, even_plans(own, self.groups), kept, Objective(goal=goal))
+        plans = self.budget.while_left(even_plans(own, self.groups))
+        return best_of(own, plans, kept, Objective(goal=goal))
 
     def finish(self, requests: int) -> float:
         """Seconds until this share is done; inf where it cannot be served."""
@@ -158,20 +163,20 @@ def _moved(
 
 
 def _too_large(
-    sides: Sequence[_Side], rooms: Sequence[int], batch: BatchOption, before: Proposal
-) -> Proposal:
-    """Why the pipelines cannot serve a batch; the plan nearest to one, if there is any."""
+    sides: Sequence[_Side], rooms: Sequence[int], batch: BatchOption, before: str
+) -> str:
+    """Why the pipelines cannot serve a batch."""
     room = sum(rooms)
     if room:
         served = f"{room} of the batch of {batch.size} requests"
-        return Proposal(reason=f"its pipelines can serve {served} within the limits")
+        return f"its pipelines can serve {served} within the limits"
     nearest: Judged | None = None
     for side in sides:
         nearest = better(nearest, side.best(1), side.objective)
     if nearest is None:
         return before
     text = nearest.violations[0].text.rstrip(".")
-    return Proposal(reason=f"no GPU type can serve even one request by itself: {text}")
+    return f"no GPU type can serve even one request by itself: {text}"
 
 
 def _joined(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from solver.baselines.budget import Budget
 from solver.baselines.even import nearest_even_split
+from solver.baselines.even_tp import even_split_tp
 from solver.baselines.judging import Proposal
 from solver.baselines.llmpq_search import adabits, llmpq_search
 from solver.baselines.per_type import pipeline_per_type
@@ -18,6 +19,12 @@ __all__ = ["BASELINES", "Baseline"]
 
 LLM_PQ = "LLM-PQ (arXiv 2403.01136) and the code released with it"
 BEST = "the best uniform format and micro-batch sizes"
+SIZE = (
+    "one tensor-parallel size for all stages, where nodes differ the largest of the request's that "
+    "divides each node's GPUs of a type and the attention heads, a smaller one where no plan of it "
+    "keeps the limits"
+)
+VLLM_GUIDE = "https://docs.vllm.ai/en/latest/serving/parallelism_scaling/"
 THETA = "the least theta of a few whose plans keep the quality limit"
 ROOM = "room for the head on every GPU where that is needed"
 
@@ -66,6 +73,15 @@ BASELINES = (
         source="vLLM's default pipeline partition (get_pp_indices)",
         chosen=BEST,
         propose=_even,
+    ),
+    Baseline(
+        name="even-split-tp",
+        title="even split with TP",
+        rule="Tensor parallelism over the GPUs of a node, equal layer counts over nodes in the "
+        "order given, extra layers before the last.",
+        source=f"vLLM's recommendation ({VLLM_GUIDE}); get_pp_indices",
+        chosen=f"{BEST}; {SIZE}",
+        propose=even_split_tp,
     ),
     Baseline(
         name="memory-proportional",

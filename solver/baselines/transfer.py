@@ -33,7 +33,6 @@ from solver.baselines.llmpq_view import (
     for_each_batch,
     in_order,
     most_quality,
-    no_plan,
     no_size,
     over_thetas,
 )
@@ -73,7 +72,7 @@ def bit_width_transfer(
         tried = few_orders(own, budget)
         starts = list(_starts(tried, budget))
         if not starts:
-            return Proposal(reason=no_plan(budget, NO_START))
+            return Proposal(reason=budget.no_plan(NO_START))
 
         def plans(theta: float) -> list[LlmPqPlan]:
             weighed = replace(tried, theta_s_per_nat=theta)

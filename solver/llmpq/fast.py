@@ -9,7 +9,9 @@ within these borders. The search ends where no bound is below the best plan; cas
 their bounds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil, floor, inf
 from time import monotonic
 
@@ -43,7 +45,11 @@ Borders = list[tuple[int, int]]
 
 
 def solve_fast(
-    problem: LlmPqProblem, rules: LlmPqRules, *, stop: StopRule | None = None
+    problem: LlmPqProblem,
+    rules: LlmPqRules,
+    *,
+    stop: StopRule | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> LlmPqReport:
     """
     Find the best plan over all cases and prove how good it is.
@@ -54,6 +60,8 @@ def solve_fast(
         What to solve.
     stop
         Default: gap 1e-4 or 600 seconds.
+    cancelled
+        Asked now and then; once it returns True the search ends with what it has.
 
     Raises
     ------
@@ -61,11 +69,11 @@ def solve_fast(
         When the group size does not divide the number of layers.
     """
     begun, stop = monotonic(), stop or _DEFAULT_STOP
-    search = _Search(stop=stop, deadline=begun + stop.time_limit_s)
+    search = _Search(stop=stop, deadline=begun + stop.time_limit_s, cancelled=cancelled)
     cases = list(enumerate_cases(problem, rules))
     reports = [search.bounded(case) for case in cases]
     for index in sorted(range(len(cases)), key=lambda index: reports[index].bound):
-        if reports[index].bound < search.cutoff and monotonic() < search.deadline:
+        if reports[index].bound < search.cutoff and not search.is_over():
             reports[index] = search.solved(cases[index], reports[index])
     return summary(reports, monotonic() - begun)
 
@@ -76,8 +84,14 @@ class _Search:
 
     stop: StopRule
     deadline: float
+    cancelled: Callable[[], bool] | None = None
     best: float = inf
     backend: Backend = field(default_factory=HighsBackend)
+
+    def is_over(self) -> bool:
+        """Whether no more may be tried."""
+        is_cancelled = self.cancelled is not None and self.cancelled()
+        return is_cancelled or monotonic() >= self.deadline
 
     @property
     def gap(self) -> float:
@@ -186,7 +200,8 @@ class _Search:
         return point if corner is None else corner
 
     def _relax(self, model: LinearModel) -> BackendResult:
-        return attempt(self.backend.relax, model, self._effort(self.gap))
+        run = partial(self.backend.relax, cancelled=self.cancelled)
+        return attempt(run, model, self._effort(self.gap))
 
     def _milp(
         self, form: CountModel, gap: float, max_nodes: int | None = None
@@ -195,7 +210,8 @@ class _Search:
         cutoff = self.cutoff
         if cutoff < inf:
             form.cut(cutoff)
-        result = attempt(self.backend.solve, form.model, self._effort(gap, max_nodes))
+        run = partial(self.backend.solve, cancelled=self.cancelled)
+        result = attempt(run, form.model, self._effort(gap, max_nodes))
         return result, min(_safe(result), cutoff)
 
     def _effort(self, gap: float, max_nodes: int | None = None) -> Effort:

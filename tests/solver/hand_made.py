@@ -84,6 +84,36 @@ def pipeline(
     )
 
 
+_PER_GROUP = (
+    *("group_formats", "prefill_s", "decode_s", "weight_bytes", "kv_bytes"),
+    *("embedding_prefill_s", "embedding_decode_s", "head_prefill_s", "head_decode_s"),
+    *("embedding_bytes", "head_bytes", "shared_bytes"),
+    *("prefill_work_bytes", "decode_work_bytes"),
+    *("head_prefill_work_bytes", "head_decode_work_bytes"),
+)
+_DIVIDED = ("prefill_s", "decode_s", "weight_bytes")
+
+
+def with_tensor_parallel(
+    problem: PipelineProblem, counts: tuple[int, ...], sizes: tuple[int, ...]
+) -> PipelineProblem:
+    """
+    So many GPUs in every class, and stages of these sizes where there are as many: t GPUs take a
+    t-th of the time of one, and each holds a t-th of the weights.
+    """
+    groups = [
+        StageGroup(device=device, tensor_parallel=size)
+        for device, count in enumerate(counts)
+        for size in sizes
+        if size <= count
+    ]
+    arrays = {name: getattr(problem, name)[[g.device for g in groups]] for name in _PER_GROUP}
+    for name in _DIVIDED:
+        arrays[name] = (arrays[name].T / [g.tensor_parallel for g in groups]).T
+    devices = [replace(d, count=n) for d, n in zip(problem.devices, counts, strict=True)]
+    return replace(problem, devices=tuple(devices), groups=tuple(groups), **arrays)
+
+
 def only_w16(problem: PipelineProblem) -> PipelineProblem:
     """The problem without its faster format."""
     return replace(problem, layer_formats=np.array([[True, False]] * problem.num_layers))

@@ -21,12 +21,12 @@ from solver import (
     score,
     violations,
 )
-from solver.baselines import Budget, Judged, gpu_types
+from solver.baselines import Budget, Judged, gpu_types, judging
 from solver.baselines.layouts import largest_remainders, widths
 from solver.baselines.transfer import RULES, transferred
 from solver.llmpq import LlmPqRules, enumerate_cases, from_pipeline, solve_fast, to_plan
 from solver.losing import why_it_loses
-from tests.solver.hand_made import only_w16, pipeline
+from tests.solver.hand_made import only_w16, pipeline, with_tensor_parallel
 from tests.solver.random_problems import random_problem
 
 NAMED = {baseline.name: baseline for baseline in BASELINES}
@@ -109,6 +109,71 @@ def test_no_pair_of_micro_batches_is_better(seed):
         assert found[1].latency_s == pytest.approx(min(latencies))
 
 
+# -- even split with tensor parallelism ---------------------------------------------------------
+
+
+def joined(problem, answer):
+    """GPUs and layers of every stage."""
+    (plan,) = answer.judged.plans
+    sizes = [problem.groups[stage.group].tensor_parallel for stage in plan.stages]
+    return list(zip(sizes, counts(answer), strict=True))
+
+
+def test_nodes_are_stages_and_their_gpus_share_each_layer():
+    """Two nodes of four: seven layers of 1 / 4 / 2 s in w8, one more on the first: 0.875 s."""
+    problem = with_tensor_parallel(pipeline(num_layers=7), (4, 4), (1, 2, 4))
+    answer = proposed("even-split-tp", problem)
+    assert joined(problem, answer) == [(4, 4), (4, 3)]
+    assert answer.judged.evaluation.latency_s == pytest.approx(0.875)
+    assert answer.judged.evaluation.gpus == 8
+
+
+@pytest.mark.parametrize(
+    ("nodes", "stages"),
+    [
+        ((4,), [(4, 6)]),
+        ((6,), [(2, 2), (2, 2), (2, 2)]),
+        ((4, 2), [(2, 2), (2, 2), (2, 2)]),
+        ((3, 1), [(1, 1), (1, 2), (1, 2), (1, 1)]),
+    ],
+)
+def test_largest_size_that_divides_every_node_is_taken(nodes, stages):
+    """Six layers; a node may have several stages, and 3 and 1 GPUs share no size but 1."""
+    problem = pipeline(speeds=(1,) * len(nodes), num_layers=6)
+    problem = with_tensor_parallel(problem, nodes, (1, 2, 4))
+    assert joined(problem, proposed("even-split-tp", problem)) == stages
+
+
+def test_size_that_some_kernels_lack_is_left():
+    """No layer can be split in four on the second node, as where heads do not divide."""
+    problem = with_tensor_parallel(pipeline(), (4, 4), (1, 2, 4))
+    runs = [g.device == 0 or g.tensor_parallel < 4 for g in problem.groups]
+    problem = replace(problem, group_formats=np.array([[run] * 2 for run in runs]))
+    assert joined(problem, proposed("even-split-tp", problem)) == [(2, 1)] * 4
+
+
+def test_smaller_size_is_taken_where_the_largest_breaks_limits():
+    """
+    Two GPUs of 15 bytes and four layers. Split in two only w16 runs, 20 bytes each; by single GPUs
+    w8 does, 10 bytes each. Where w16 alone is allowed, there is 5 bytes too much either way.
+    """
+    problem = with_tensor_parallel(pipeline(speeds=(1,), memory=15.0), (2,), (1, 2))
+    problem = replace(problem, group_formats=np.array([[True, True], [True, False]]))
+    answer = proposed("even-split-tp", problem)
+    assert joined(problem, answer) == [(1, 2), (1, 2)]
+    assert not answer.judged.violations
+    nearest = proposed("even-split-tp", only_w16(problem))
+    assert joined(problem, nearest) == [(2, 4)]
+    assert nearest.judged.violations[0].value == 20
+
+
+def test_without_a_shared_size_there_is_no_plan():
+    """Three GPUs, and stages of two alone."""
+    answer = proposed("even-split-tp", with_tensor_parallel(pipeline(speeds=(1,)), (3,), (2,)))
+    assert answer.judged is None
+    assert "no tensor-parallel size" in answer.reason
+
+
 # -- proportional -------------------------------------------------------------------------------
 
 
@@ -183,6 +248,44 @@ def test_pipelines_that_cannot_hold_the_model_are_no_plan():
     assert answer.judged is None
     assert "20" not in answer.reason
     assert "no GPU type can serve even one request" in answer.reason
+
+
+def test_no_request_is_left_behind():
+    """
+    Each GPU has 10 bytes beside the model in w8, and a request takes 4: two requests each. Of three
+    one is left, and there is no micro-batch of one.
+    """
+    problem = pipeline(speeds=(2, 1), batch=3, micro_batches=(2, 3), memory=30.0)
+    problem = replace(problem, kv_bytes=np.ones((2, 1)))
+    answer = proposed("pipeline-per-type", problem)
+    assert answer.judged is None
+    assert "no division that was tried of the batch of 3" in answer.reason
+
+
+@pytest.mark.parametrize("calls", [0, 1, 60, 180, 300])
+def test_pipelines_end_when_cancelled_and_serve_all_or_none(calls, monkeypatch):
+    """No plan is judged after the call that cancels."""
+    asked = 0
+
+    def watched(problem, plan):
+        assert asked <= calls
+        return evaluate(problem, plan)
+
+    monkeypatch.setattr(judging, "evaluate", watched)
+
+    def cancelled():
+        nonlocal asked
+        asked += 1
+        return asked > calls
+
+    problem = pipeline(speeds=(3, 2, 1), batch=24, micro_batches=(1, 2, 3, 4, 6, 8, 12, 24))
+    budget = Budget(deadline=monotonic() + 60, cancelled=cancelled)
+    answer = NAMED["pipeline-per-type"].propose(problem, Limits(), Objective(), budget)
+    assert budget.was_cut
+    if answer.judged is None:
+        assert "cut short" in answer.reason
+    else:
+        assert sum(plan.batch_size for plan in answer.judged.plans) == 24
 
 
 # -- LLM-PQ's baselines -------------------------------------------------------------------------
@@ -295,6 +398,19 @@ def test_search_of_llmpq_is_the_best_of_its_plans():
     assert answer.judged.evaluation.latency_s <= min(v.latency_s for v in found) * (1 + 1e-3)
 
 
+@pytest.mark.parametrize("name", ["adabits", "bit-width-transfer", "llm-pq"])
+def test_searches_that_are_not_cut_do_not_depend_on_the_clock(name):
+    """Ten times the time, the same plan, though many are within the gap of these searches."""
+    problem = pipeline(speeds=(1, 3), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
+    answers = []
+    for seconds in (60, 600):
+        budget = Budget(deadline=monotonic() + seconds)
+        limits = Limits(loss_nats=0.03)
+        answers.append(NAMED[name].propose(problem, limits, Objective(), budget))
+        assert not budget.was_cut
+    assert answers[0] == answers[1]
+
+
 def test_theta_rises_until_quality_is_kept():
     """8 bits are faster and lose 0.06 in all; only 0.03 are allowed."""
     problem = pipeline(speeds=(1, 3), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
@@ -391,7 +507,19 @@ def test_cancelled_comparison_says_so():
 def test_searches_cut_short_say_so():
     """With no time at all they have no plan, or only what they began with."""
     problem = pipeline(speeds=(1, 3), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
-    for name in ("adabits", "bit-width-transfer", "llm-pq"):
+    names = ("even-split-tp", "pipeline-per-type", "adabits", "bit-width-transfer", "llm-pq")
+    for name in names:
         budget = Budget(deadline=monotonic())
         NAMED[name].propose(problem, Limits(), Objective(), budget)
         assert budget.was_cut
+
+
+def test_search_of_llmpq_ends_when_cancelled():
+    """Cancelled at the third question, within its first search: no plan, and said so."""
+    questions = iter([False, False])
+    budget = Budget(deadline=monotonic() + 60, cancelled=lambda: next(questions, True))
+    problem = pipeline(speeds=(1, 3), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
+    answer = NAMED["llm-pq"].propose(problem, Limits(), Objective(), budget)
+    assert budget.was_cut
+    assert answer.judged is None
+    assert "cut short" in answer.reason
