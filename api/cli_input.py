@@ -1,24 +1,34 @@
 """What the command line reads: requests with options in place, and plans."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from api.paretos import for_objectives, parse_pareto
 from api.prepared import Prepared
 from api.reading import Lines, read_text
 from api.request import check_data, parse_request, prepare
 from api.schemas.coefficients import CoefficientsRequest
+from api.schemas.pareto import DEFAULT_POINTS
 from api.schemas.plan import GivenPlan
 from api.schemas.request import PlanRequest
 from api.telling import STANDARD_INPUT, telling
 from api.writing import Outputs, keep_inputs
 from profiles.errors import InputError
 
-__all__ = ["GivenSimulation", "Overrides", "read_plan", "read_request", "read_simulation"]
+__all__ = [
+    "GivenPareto",
+    "GivenSimulation",
+    "Overrides",
+    "read_pareto",
+    "read_plan",
+    "read_request",
+    "read_simulation",
+]
 
 MAX_FILE_BYTES = 64 * 1024**2
 A_REQUEST = "a request", "see `hetplan examples` for requests to start from"
@@ -171,6 +181,53 @@ def read_simulation(plan: str, request: str | None, outputs: Outputs) -> GivenSi
         keep_inputs(outputs, _files_of(parsed, whole.folder))
         prepared = prepare(parsed, folder=whole.folder)
         return GivenSimulation(given, parsed, prepared, whole.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPareto:
+    """A request made ready, with the objectives and the number of points of its Pareto set."""
+
+    prepared: Prepared
+    objectives: Sequence[str]
+    points: int
+
+
+def read_pareto(
+    argument: str,
+    overrides: Overrides,
+    objectives: Sequence[str] | None,
+    points: int | None,
+    outputs: Outputs,
+) -> GivenPareto:
+    """
+    A request, or one for a Pareto set; ends the program if it is wrong.
+
+    Parameters
+    ----------
+    argument
+        The file; - is standard input.
+    overrides, objectives, points
+        Options in place of what it says; None leaves it.
+    outputs
+        See `read_request`.
+    """
+    with telling(argument):
+        source = _read(argument, A_REQUEST, outputs)
+    data = source.data if isinstance(source.data, dict) else {}
+    given = {"objectives": objectives, "points": points}
+    given = {name: value for name, value in given.items() if value is not None}
+    with telling(argument, source.lines, overrides.options()):
+        if "request" in data:
+            asked = parse_pareto({**data, "request": overrides.apply(data["request"]), **given})
+            request, objectives, points = asked.request, asked.objectives, asked.points
+        else:
+            request = parse_request(overrides.apply(source.data))
+            points = DEFAULT_POINTS if points is None else points
+        if objectives is None:
+            raise InputError("It names no objectives; add --objectives latency,quality_loss.")
+        keep_inputs(outputs, _files_of(request, source.folder))
+        prepared = prepare(for_objectives(request, objectives), folder=source.folder)
+        return GivenPareto(prepared, objectives, points)
 
 
 def _read(argument: str, kind: tuple[str, str], outputs: Outputs) -> _Source:

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.schemas.names import SCHEMA_NAMES
+from api.schemas.pareto import ParetoAnswer, ParetoRequest
 from api.schemas.plan import GivenPlan
 from api.schemas.request import REQUEST_ADAPTER, EvaluationRequest
 from api.schemas.simulation import SimulationAnswer, SimulationRequest
@@ -23,6 +24,8 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "evaluation-answer": TypeAdapter(EvaluationAnswer),
     "simulation-request": TypeAdapter(SimulationRequest),
     "simulation-answer": TypeAdapter(SimulationAnswer),
+    "pareto-request": TypeAdapter(ParetoRequest),
+    "pareto-answer": TypeAdapter(ParetoAnswer),
 }
 
 

@@ -12,7 +12,7 @@ from api.deps import no_query
 from api.openapi import openapi_of
 from api.pool import ProcessPool, WorkPool
 from api.problem_responses import add_handlers
-from api.routes import catalogue, evaluations, health, plans, schemas, simulations
+from api.routes import catalogue, evaluations, health, pareto, plans, schemas, simulations
 from api.settings import Settings, load_settings
 from api.version import hetplan_version
 from profiles.errors import InputError
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None, pool: WorkPool | None = None) -
     app.state.settings = settings
     app.state.pool = work_pool
     add_handlers(app)
-    for room in (plans, evaluations, simulations, catalogue, schemas, health):
+    for room in (plans, evaluations, simulations, pareto, catalogue, schemas, health):
         app.include_router(room.router, dependencies=[Depends(no_query)])
     app.openapi = lambda: openapi_of(app)  # type: ignore[method-assign]
     return app

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
+from api.paretos import for_objectives, pareto_answer, parse_pareto
 from api.prepared import Prepared
 from api.problems import InvalidRequestError, Problem
 from api.request import check_data, parse_request, prepare
@@ -24,6 +25,7 @@ __all__ = [
     "Failure",
     "Outcome",
     "evaluation_work",
+    "pareto_work",
     "parse_evaluation",
     "parse_simulation",
     "plan_work",
@@ -126,6 +128,17 @@ def simulation_work(data: object, caps: Caps) -> Outcome:
             start=Start(body.start), order=Order(body.order), gantt_rounds=body.gantt_rounds
         )
         return simulated(prepared, body.request, body.plan, choice).model_dump_json()
+
+    return _outcome(work)
+
+
+def pareto_work(data: object, caps: Caps) -> Outcome:
+    """Find a Pareto set; runs in a worker."""
+
+    def work() -> str:
+        body = parse_pareto(data)
+        prepared = _ready(for_objectives(body.request, body.objectives), caps, at="/request")
+        return pareto_answer(prepared, body.objectives, body.points).model_dump_json()
 
     return _outcome(work)
 

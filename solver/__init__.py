@@ -5,6 +5,15 @@ from solver.baselines import even_split
 from solver.build import BuiltProblem, ModelError, QualityChoice, build_problem
 from solver.check import TOLERANCE, Violation, evaluate, score, violations
 from solver.objective import Goal, Limits, Objective, StopRule
+from solver.pareto import (
+    PARETO_GOALS,
+    ParetoAxis,
+    ParetoPoint,
+    ParetoProgress,
+    ParetoSet,
+    View,
+    pareto,
+)
 from solver.places import FormatChoice
 from solver.problem import (
     BatchOption,
@@ -33,6 +42,7 @@ from solver.solve import solve
 
 __all__ = [
     "OPTIMAL_GAP",
+    "PARETO_GOALS",
     "TOLERANCE",
     "BackendName",
     "BatchOption",
@@ -45,6 +55,10 @@ __all__ = [
     "Memory",
     "ModelError",
     "Objective",
+    "ParetoAxis",
+    "ParetoPoint",
+    "ParetoProgress",
+    "ParetoSet",
     "PipelineProblem",
     "Plan",
     "PlanSimulation",
@@ -58,12 +72,14 @@ __all__ = [
     "Status",
     "StopReason",
     "StopRule",
+    "View",
     "Violation",
     "batch_lengths",
     "build_problem",
     "default_micro_batches",
     "evaluate",
     "even_split",
+    "pareto",
     "relative_gap",
     "score",
     "simulate_plan",

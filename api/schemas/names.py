@@ -50,5 +50,7 @@ SCHEMA_NAMES = (
     "evaluation-answer",
     "simulation-request",
     "simulation-answer",
+    "pareto-request",
+    "pareto-answer",
 )
 """Names under which the JSON Schemas are published."""
