@@ -232,6 +232,51 @@ def export_command(
     export_plan_to(plan_file, request, engine, output, as_json=form is Format.JSON)
 
 
+@app.command("pareto")
+def pareto_command(
+    request: Request,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            help="Two or three of latency, throughput, ttft, tpot, cost, quality_loss, gpus, with "
+            "commas between."
+        ),
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(help="About how many plans at most; default 20.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for JSON, CSV, text, pictures and the request; or a .json, .txt file."
+        ),
+    ] = None,
+    plot: PlotFile = None,
+    form: Form = None,
+    time_limit: TimeLimit = None,
+    gap: Gap = None,
+    seed: Seed = None,
+    backend: Backend = None,
+) -> None:
+    """Find the plans that no other plan beats in two or three objectives."""
+    from api.commands import Overrides
+    from api.pareto_command import pareto_to
+    from api.writing import wants_json
+
+    overrides = Overrides(time_limit_s=time_limit, gap=gap, seed=seed, backend=backend)
+    raise typer.Exit(
+        pareto_to(
+            request,
+            objectives,
+            points,
+            overrides,
+            output=output,
+            plot=plot,
+            as_json=wants_json(form, output),
+        )
+    )
+
+
 @app.command("export-model")
 def export_model_command(
     request: Request,

@@ -8,10 +8,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from api.paretos import for_objectives, parse_pareto
 from api.prepared import Prepared
 from api.reading import Lines, read_text
 from api.request import check_data, parse_request, prepare
 from api.schemas.coefficients import CoefficientsRequest
+from api.schemas.pareto import DEFAULT_POINTS
 from api.schemas.plan import GivenPlan
 from api.schemas.request import PlanRequest
 from api.schemas.sweep import SweepSpec
@@ -20,9 +22,11 @@ from api.writing import Outputs, keep_inputs
 from profiles.errors import InputError
 
 __all__ = [
+    "GivenPareto",
     "GivenSimulation",
     "GivenSweep",
     "Overrides",
+    "read_pareto",
     "read_plan",
     "read_request",
     "read_simulation",
@@ -211,6 +215,53 @@ def read_sweep(argument: str, outputs: Outputs) -> GivenSweep:
         if not isinstance(base.data, dict):
             raise InputError("It does not hold a request; see `hetplan examples`.")
     return GivenSweep(base.data, spec.grid, base.folder, source.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPareto:
+    """A request made ready, with the objectives and the number of points of its Pareto set."""
+
+    prepared: Prepared
+    objectives: Sequence[str]
+    points: int
+
+
+def read_pareto(
+    argument: str,
+    overrides: Overrides,
+    objectives: Sequence[str] | None,
+    points: int | None,
+    outputs: Outputs,
+) -> GivenPareto:
+    """
+    A request, or one for a Pareto set; ends the program if it is wrong.
+
+    Parameters
+    ----------
+    argument
+        The file; - is standard input.
+    overrides, objectives, points
+        Options in place of what it says; None leaves it.
+    outputs
+        See `read_request`.
+    """
+    with telling(argument):
+        source = _read(argument, A_REQUEST, outputs)
+    data = source.data if isinstance(source.data, dict) else {}
+    given = {"objectives": objectives, "points": points}
+    given = {name: value for name, value in given.items() if value is not None}
+    with telling(argument, source.lines, overrides.options()):
+        if "request" in data:
+            asked = parse_pareto({**data, "request": overrides.apply(data["request"]), **given})
+            request, objectives, points = asked.request, asked.objectives, asked.points
+        else:
+            request = parse_request(overrides.apply(source.data))
+            points = DEFAULT_POINTS if points is None else points
+        if objectives is None:
+            raise InputError("It names no objectives; add --objectives latency,quality_loss.")
+        keep_inputs(outputs, _files_of(request, source.folder))
+        prepared = prepare(for_objectives(request, objectives), folder=source.folder)
+        return GivenPareto(prepared, objectives, points)
 
 
 def _read(argument: str, kind: tuple[str, str], outputs: Outputs) -> _Source:

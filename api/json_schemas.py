@@ -9,6 +9,7 @@ from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.schemas.comparison import ComparisonAnswer
 from api.schemas.export import ExportAnswer, ExportRequest
 from api.schemas.names import SCHEMA_NAMES
+from api.schemas.pareto import ParetoAnswer, ParetoRequest
 from api.schemas.plan import GivenPlan
 from api.schemas.request import REQUEST_ADAPTER, EvaluationRequest
 from api.schemas.simulation import SimulationAnswer, SimulationRequest
@@ -30,6 +31,8 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "export-answer": TypeAdapter(ExportAnswer),
     "sweep": TypeAdapter(SweepSpec),
     "comparison-answer": TypeAdapter(ComparisonAnswer),
+    "pareto-request": TypeAdapter(ParetoRequest),
+    "pareto-answer": TypeAdapter(ParetoAnswer),
 }
 
 

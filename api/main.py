@@ -18,6 +18,7 @@ from api.routes import (
     evaluations,
     exports,
     health,
+    pareto,
     plans,
     schemas,
     simulations,
@@ -62,7 +63,17 @@ def create_app(settings: Settings | None = None, pool: WorkPool | None = None) -
     app.state.settings = settings
     app.state.pool = work_pool
     add_handlers(app)
-    rooms = plans, evaluations, comparisons, simulations, exports, catalogue, schemas, health
+    rooms = (
+        plans,
+        evaluations,
+        comparisons,
+        pareto,
+        simulations,
+        exports,
+        catalogue,
+        schemas,
+        health,
+    )
     for room in rooms:
         app.include_router(room.router, dependencies=[Depends(no_query)])
     app.openapi = lambda: openapi_of(app)  # type: ignore[method-assign]

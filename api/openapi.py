@@ -19,6 +19,7 @@ _BODIES = {
     "EvaluationRequest": "evaluation-request",
     "SimulationRequest": "simulation-request",
     "ExportRequest": "export-request",
+    "ParetoRequest": "pareto-request",
 }
 
 
@@ -92,12 +93,22 @@ def _simulation_examples() -> dict[str, Any]:
     return {f"{name}-overlapped": {"summary": summary, "value": value}}
 
 
+@cache
+def _pareto_examples() -> dict[str, Any]:
+    name = "cheapest"
+    summary = f"Latency against cost for {name}."
+    value = {"request": example_body(name), "objectives": ["latency", "cost"], "points": 5}
+    return {f"{name}-latency-cost": {"summary": summary, "value": value}}
+
+
 def _add_examples(document: dict[str, Any]) -> None:
     for path in ("/v1/plans", "/v1/comparisons"):
         body = document["paths"][path]["post"]["requestBody"]
         body["content"]["application/json"]["examples"] = _examples()
     body = document["paths"]["/v1/simulations"]["post"]["requestBody"]
     body["content"]["application/json"]["examples"] = _simulation_examples()
+    body = document["paths"]["/v1/pareto"]["post"]["requestBody"]
+    body["content"]["application/json"]["examples"] = _pareto_examples()
 
 
 def _drop_stock_errors(document: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from api.comparisons import compared
 from api.exports.engines import exported
+from api.paretos import for_objectives, pareto_answer, parse_pareto
 from api.prepared import Prepared
 from api.problems import InvalidRequestError, Problem
 from api.request import check_data, parse_request, prepare
@@ -30,6 +31,7 @@ __all__ = [
     "comparison_work",
     "evaluation_work",
     "export_work",
+    "pareto_work",
     "parse_evaluation",
     "parse_export",
     "parse_simulation",
@@ -155,6 +157,17 @@ def export_work(data: object, caps: Caps) -> Outcome:
         prepared = _ready(body.request, caps, at="/request")
         engine = ExportEngine(body.engine)
         return exported(prepared, body.request, body.plan, engine).model_dump_json()
+
+    return _outcome(work)
+
+
+def pareto_work(data: object, caps: Caps) -> Outcome:
+    """Find a Pareto set; runs in a worker."""
+
+    def work() -> str:
+        body = parse_pareto(data)
+        prepared = _ready(for_objectives(body.request, body.objectives), caps, at="/request")
+        return pareto_answer(prepared, body.objectives, body.points).model_dump_json()
 
     return _outcome(work)
 

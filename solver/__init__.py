@@ -6,6 +6,15 @@ from solver.build import BuiltProblem, ModelError, QualityChoice, build_problem
 from solver.check import TOLERANCE, Violation, evaluate, score, violations
 from solver.compare import Comparison, ComparisonRow, compare
 from solver.objective import Goal, Limits, Objective, StopRule
+from solver.pareto import (
+    PARETO_GOALS,
+    ParetoAxis,
+    ParetoPoint,
+    ParetoProgress,
+    ParetoSet,
+    View,
+    pareto,
+)
 from solver.places import FormatChoice
 from solver.problem import (
     BatchOption,
@@ -36,6 +45,7 @@ from solver.sweep import SweepEvent, SweepPoint, SweepProblem, sweep
 __all__ = [
     "BASELINES",
     "OPTIMAL_GAP",
+    "PARETO_GOALS",
     "TOLERANCE",
     "BackendName",
     "Baseline",
@@ -51,6 +61,10 @@ __all__ = [
     "Memory",
     "ModelError",
     "Objective",
+    "ParetoAxis",
+    "ParetoPoint",
+    "ParetoProgress",
+    "ParetoSet",
     "PipelineProblem",
     "Plan",
     "PlanSimulation",
@@ -67,6 +81,7 @@ __all__ = [
     "SweepEvent",
     "SweepPoint",
     "SweepProblem",
+    "View",
     "Violation",
     "batch_lengths",
     "build_problem",
@@ -74,6 +89,7 @@ __all__ = [
     "default_micro_batches",
     "evaluate",
     "even_split",
+    "pareto",
     "relative_gap",
     "score",
     "simulate_plan",

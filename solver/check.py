@@ -121,6 +121,18 @@ def violations(
             "The price is {0:.3f} USD per hour; at most {1:.3f}",
             1.0,
         ),
+        (
+            "cost_usd_per_million_tokens",
+            evaluation.cost_usd_per_million_tokens,
+            "The cost is {0:.3f} USD per million tokens; at most {1:.3f}",
+            1.0,
+        ),
+        (
+            "s_per_token",
+            1 / evaluation.throughput_tokens_per_s,
+            "A token takes {0:.3f} ms; at most {1:.3f} ms",
+            MS,
+        ),
         ("gpus", evaluation.gpus, "{0:.0f} GPUs are used; at most {1:.0f}", 1.0),
         ("stages", stages, "There are {0:.0f} stages; at most {1:.0f}", 1.0),
     ):

@@ -5,7 +5,7 @@ The steps are those of `solver.search`; each opens the node again with what was 
 of it, or closes it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import inf
@@ -14,7 +14,7 @@ from profiles.errors import BackendError
 from solver.decode import read_plan, read_stages
 from solver.formulation import Formulation, formulate
 from solver.incumbent import Best
-from solver.instance import ANYTHING, Instance, layer_runs, make_slots
+from solver.instance import ANYTHING, Instance, Pair, layer_runs, make_slots
 from solver.linear import Backend, BackendResult, BackendStop, Effort, Expression
 from solver.nodes import Level, Node, Tree
 from solver.objective import Goal, Objective
@@ -41,8 +41,8 @@ _MOST_GROUPS_WHOLE = 16
 # needless unless the layers of a kind are merged.
 _MOST_SLOTS_APART, _MOST_SLOTS_MERGED = 12, 24
 # Width of the first window as a share of the bound: the narrower, the fewer layers a stage can
-# hold, and the more windows there are.
-_REACH, _REACH_OF_LARGE = 0.2, 0.05
+# hold, and the more windows there are. Where bounds are known before, a plan is near.
+_REACH, _REACH_OF_LARGE, _REACH_OF_KNOWN = 0.2, 0.05, 0.03
 # Beyond this width everything else is one window, lest there be windows without end.
 _WIDEST_REACH = 1.0
 # Intervals of pace that change latency by less than this share are not halved before counting, and
@@ -110,20 +110,32 @@ class Explorer:
         """Whether even counting is hard."""
         return len(self.best.problem.groups) > _MOST_GROUPS_WHOLE
 
-    def open_all(self) -> bool:
-        """Open every pair of micro-batch sizes that may fit; False where that was cut short."""
+    def open_all(self, known: Mapping[Pair, float] | None = None) -> bool:
+        """
+        Open every pair of micro-batch sizes that may fit; False where that was cut short.
+
+        Parameters
+        ----------
+        known
+            Bounds known before, of the only pairs to open; their phases are not bounded again.
+        """
         problem, limits = self.best.problem, self.best.limits
         self._merges = len(layer_runs(problem)) > self.most_runs
         goal = self._target.objective.goal
         self._phases = PhaseBounds(goal=goal, limits=limits, merged=self._merges, relax=self._least)
         reach = _REACH_OF_LARGE if self._is_large else _REACH
-        if self._target.is_product:
+        if known is not None:
+            reach = min(reach, _REACH_OF_KNOWN)
+        if self._target.is_product or limits.cost_usd_per_million_tokens is not None:
             self._prices = PriceLevels.of(problem)
         times = LeastTimes.of(problem, limits)
         for instance in self._pairs():
             if self.must_stop():
                 return False
-            if may_fit(instance):
+            if known is not None and instance.pair in known:
+                bound, level = known[instance.pair], Level.PHASED
+                self.tree.push(Node(instance=instance, bound=bound, level=level, reach=reach))
+            elif known is None and may_fit(instance):
                 quick = self._target.quick(instance, times.bounds(instance))
                 self.tree.push(Node(instance=instance, bound=quick, reach=reach))
         return True
@@ -201,7 +213,7 @@ class Explorer:
         self.relaxed_since_milp += 1
         form = self._relaxation(node.instance)
         latency_low = node.latency_low_s
-        if self._has_prices(node):
+        if self._target.is_product and self._has_prices(node):
             latency = _LATENCY.linear(form, 0.0)
             latency_low = max(_value_of(latency, self._least(form, latency.expression)), 0.0)
             if latency_low == inf:
@@ -306,10 +318,10 @@ class Explorer:
         effort = replace(self._effort(gap), max_nodes=_COUNTING_NODES)
         result = self._milp(form, goal, effort)
         if result.point is not None:
-            self._place(node, read_stages(form, result.point))
+            self.place(node, read_stages(form, result.point))
         return self._proven(node, goal, result, cutoff), result.stop
 
-    def _place(self, node: Node, stages: list[tuple[int, int]]) -> None:
+    def place(self, node: Node, stages: list[tuple[int, int]]) -> None:
         """Choose order and formats for stages of given groups and lengths."""
         free = replace(node.instance, prefill_pace=ANYTHING, decode_pace=ANYTHING)
         form = formulate(free, self.best.limits, stages=stages)

@@ -45,7 +45,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from profiles.units import GIB
+from profiles.units import GIB, HOUR, MILLION
 from solver.capacity import most_layers, most_layers_of_kind
 from solver.columns import Columns
 from solver.instance import Instance, Interval, Run, Slot, layer_runs, make_slots, slots_of
@@ -576,6 +576,17 @@ def _spread_loss(form: Formulation, unit: float) -> dict[int, float]:
     return expression
 
 
+def _limit_products(form: Formulation, limits: Limits) -> None:
+    """Limits on throughput and cost as limits on latency: exact at one price."""
+    latency, tokens = form.quantities["latency_s"], form.instance.output_tokens
+    most = np.inf if limits.s_per_token is None else limits.s_per_token * tokens
+    cost, price = limits.cost_usd_per_million_tokens, form.instance.price_low
+    if cost is not None and price > 0:
+        most = min(most, cost * tokens / MILLION * HOUR / price)
+    if most < np.inf:
+        form.builder.row(latency.expression, upper=most / latency.unit)
+
+
 def _limit(form: Formulation, limits: Limits) -> None:
     for name, quantity in form.quantities.items():
         limit = getattr(limits, name, None)
@@ -583,6 +594,7 @@ def _limit(form: Formulation, limits: Limits) -> None:
         if limit is not None or lower > 1:
             upper = np.inf if limit is None else limit / quantity.unit
             form.builder.row(quantity.expression, lower=lower, upper=upper)
+    _limit_products(form, limits)
     price = form.quantities["price_usd_per_hour"]
     if form.instance.price_low > 0 or form.instance.price_high < np.inf:
         form.builder.row(

@@ -14,12 +14,16 @@ __all__ = [
     "ANYTHING",
     "Instance",
     "Interval",
+    "Pair",
     "Run",
     "Slot",
     "layer_runs",
     "make_slots",
     "slots_of",
 ]
+
+# Batch size, indices of the micro-batch sizes of prefill and decode.
+Pair = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +141,16 @@ class Instance:
     price_high: float = inf
     prefill_pace: Interval = ANYTHING
     decode_pace: Interval = ANYTHING
+
+    @property
+    def pair(self) -> Pair:
+        """Batch size and the two micro-batch sizes."""
+        return self.batch.size, self.prefill, self.decode
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens of all requests."""
+        return self.problem.served_requests(self.batch.size) * self.problem.output_tokens
 
     @property
     def num_prefill(self) -> int:

@@ -6,7 +6,7 @@ from enum import IntEnum
 from itertools import count
 from math import inf
 
-from solver.instance import Instance
+from solver.instance import Instance, Pair
 
 __all__ = ["Level", "Node", "Tree"]
 
@@ -62,6 +62,7 @@ class Tree:
     """Open nodes by bound, and the least bound of those that were closed."""
 
     closed_bound: float = inf
+    _closed: dict[Pair, float] = field(default_factory=dict)
     _open: list[tuple[float, int, Node]] = field(default_factory=list)
     _order: "count[int]" = field(default_factory=count)
 
@@ -95,3 +96,13 @@ class Tree:
         """Nothing more can be learnt here; the bound stays, unless another node holds the rest."""
         if not (node.is_covered and node.bound >= node.window):
             self.closed_bound = min(self.closed_bound, node.bound)
+            pair = node.instance.pair
+            self._closed[pair] = min(self._closed.get(pair, inf), node.bound)
+
+    def bounds(self) -> dict[Pair, float]:
+        """Least bound by pair of micro-batch sizes; pairs with nothing left are not in it."""
+        known = dict(self._closed)
+        for bound, _, node in self._open:
+            pair = node.instance.pair
+            known[pair] = min(known.get(pair, inf), bound)
+        return {pair: bound for pair, bound in known.items() if bound < inf}

@@ -97,6 +97,8 @@ class Limits:
         Quality loss of the whole model in nats of ln(perplexity).
     price_usd_per_hour
         Price of everything rented.
+    cost_usd_per_million_tokens, s_per_token
+        Cost of a million output tokens; seconds per output token, the inverse of throughput.
     gpus, stages
         Numbers of GPUs and of pipeline stages.
     min_stages
@@ -113,6 +115,8 @@ class Limits:
     latency_s: float | None = None
     loss_nats: float | None = None
     price_usd_per_hour: float | None = None
+    cost_usd_per_million_tokens: float | None = None
+    s_per_token: float | None = None
     gpus: int | None = None
     stages: int | None = None
     min_stages: int = 1

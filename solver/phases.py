@@ -102,7 +102,9 @@ def _expression(form: Formulation, name: str) -> tuple[Expression, float]:
 def _own_limits(limits: Limits, name: str) -> Limits:
     """The limits without those on the other phase, whose micro-batch size is not known."""
     other = "tpot_s" if name == "ttft" else "ttft_s"
-    return limits.but(other, None).but("latency_s", None)
+    for both in (other, "latency_s", "cost_usd_per_million_tokens", "s_per_token"):
+        limits = limits.but(both, None)
+    return limits
 
 
 def _alone(instance: Instance, *, is_prefill: bool) -> Instance | None:

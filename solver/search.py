@@ -17,7 +17,7 @@ the incumbent by more than the gap. What lies above a window waits as a subprobl
 pruned subproblems keep their bounds, so the bound reported is global.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
@@ -25,6 +25,7 @@ from time import monotonic
 from solver.backends.highs import HighsBackend
 from solver.explore import MOST_RUNS_UNMERGED, Explorer
 from solver.incumbent import Best, Incumbent
+from solver.instance import Pair
 from solver.linear import Backend, BackendStop
 from solver.nodes import Node
 from solver.objective import Limits, Objective, StopRule
@@ -55,7 +56,8 @@ class SearchResult:
     """
     What a search found; values are those to minimise, `Target.public` shows them.
 
-    ``is_infeasible`` is a proof; ``bound`` is then inf.
+    ``is_infeasible`` is a proof; ``bound`` is then inf. ``pair_bounds`` bounds every pair of
+    micro-batch sizes by itself; pairs without plans are not in it. None: nothing is known.
     """
 
     incumbent: Incumbent | None
@@ -64,6 +66,7 @@ class SearchResult:
     is_infeasible: bool
     num_bounds: int
     num_milps: int
+    pair_bounds: Mapping[Pair, float] | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +88,9 @@ class Search:
         Shown with progress.
     most_runs
         Relaxations of models with more runs of equal layers count those of a kind together.
+    known
+        Bounds by pair of micro-batch sizes, known from a looser problem; pairs that are not in it
+        are left out. None: nothing is known.
     """
 
     problem: PipelineProblem
@@ -98,6 +104,7 @@ class Search:
     phase: str = "search"
     most_runs: int = MOST_RUNS_UNMERGED
     backend: Backend = field(default_factory=HighsBackend)
+    known: Mapping[Pair, float] | None = None
     _begun: float = field(default_factory=monotonic)
     _is_ready: bool = False
     _best: Best = field(init=False)
@@ -126,7 +133,7 @@ class Search:
         try:
             for plan in self.start:
                 self._best.offer(plan)
-            self._is_ready = explorer.open_all()
+            self._is_ready = explorer.open_all(self.known)
             while tree and not explorer.must_stop() and tree.lowest < self._best.cutoff:
                 explorer.work_on(self._next())
                 self._tell()
@@ -165,6 +172,7 @@ class Search:
             is_infeasible=infeasible,
             num_bounds=self._explorer.num_bounds,
             num_milps=self._explorer.num_milps,
+            pair_bounds=self._explorer.tree.bounds() if self._is_ready else None,
         )
 
     def _reason(self, bound: float) -> StopReason:

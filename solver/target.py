@@ -104,9 +104,9 @@ class Target:
         """A lower bound in closed form; 0 for goals that have none."""
         goal, latency = self.objective.goal, bounds.latency_s * (1 - _ROUNDING)
         if goal is Goal.THROUGHPUT:
-            return latency / _output_tokens(instance)
+            return latency / instance.output_tokens
         if goal is Goal.COST:
-            return latency * instance.price_low * MILLION / HOUR / _output_tokens(instance)
+            return latency * instance.price_low * MILLION / HOUR / instance.output_tokens
         known = {
             Goal.LATENCY: latency,
             Goal.LATENCY_AND_QUALITY: latency,
@@ -130,7 +130,7 @@ class Target:
         if goal is Goal.COST:
             return _cost(form, latency_low_s)
         if goal is Goal.THROUGHPUT:
-            scale = latency.unit / _output_tokens(form.instance)
+            scale = latency.unit / form.instance.output_tokens
             return LinearGoal(expression=latency.expression, scale=scale)
         if goal is Goal.LATENCY_AND_QUALITY:
             loss = form.quantities["loss_nats"]
@@ -141,14 +141,9 @@ class Target:
         return LinearGoal(expression=quantity.expression, scale=quantity.unit)
 
 
-def _output_tokens(instance: Instance) -> int:
-    problem = instance.problem
-    return problem.served_requests(instance.batch.size) * problem.output_tokens
-
-
 def _cost(form: Formulation, latency_low_s: float) -> LinearGoal:
     latency, price = form.quantities["latency_s"], form.quantities["price_usd_per_hour"]
-    per_token = MILLION / HOUR / _output_tokens(form.instance)
+    per_token = MILLION / HOUR / form.instance.output_tokens
     low = form.instance.price_low
     scale = max(low * latency.unit, latency_low_s * price.unit) * per_token or 1.0
     expression = combine(

@@ -67,5 +67,7 @@ SCHEMA_NAMES = (
     "export-answer",
     "sweep",
     "comparison-answer",
+    "pareto-request",
+    "pareto-answer",
 )
 """Names under which the JSON Schemas are published."""

@@ -1,6 +1,6 @@
 """Every plan of a tiny problem, valued by formulas written apart from the package."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise, product
 from math import ceil, inf
@@ -23,34 +23,39 @@ class Best:
 def best_plan(problem: PipelineProblem, objective: Objective, limits: Limits) -> Best | None:
     """Enumerate orders, cuts, formats and micro-batch sizes."""
     values, latencies = [np.empty(0)], [np.empty(0)]
-    for groups in _orders(problem, limits):
-        for cuts in combinations(range(1, problem.num_layers), len(groups) - 1):
-            bounds = (0, *cuts, problem.num_layers)
-            layer_group = np.repeat(groups, np.diff(bounds))
-            formats = _formats(problem, layer_group)
-            if not len(formats):
-                continue
-            for batch in problem.batches:
-                for prefill, decode in product(batch.prefill, batch.decode):
-                    value, latency = _value(
-                        problem,
-                        objective,
-                        limits,
-                        groups,
-                        bounds,
-                        formats,
-                        batch.size,
-                        prefill,
-                        decode,
-                    )
-                    values.append(value)
-                    latencies.append(latency)
+    for plans in _plans(problem, limits):
+        value, latency = _value(problem, objective, limits, *plans)
+        values.append(value)
+        latencies.append(latency)
     value, latency = np.concatenate(values), np.concatenate(latencies)
     if not np.isfinite(value).any():
         return None
     best = value.min()
     close = value <= best + SLACK * max(1e-3, abs(best))
     return Best(value=float(best), latency_s=float(latency[close].min()))
+
+
+def all_values(problem: PipelineProblem, goals: Sequence[Goal], limits: Limits) -> np.ndarray:
+    """Values to minimise of every feasible plan, shape (number of plans, number of goals)."""
+    rows = [np.empty((0, len(goals)))]
+    for plans in _plans(problem, limits):
+        found = [_value(problem, Objective(goal=g), limits, *plans)[0] for g in goals]
+        rows.append(np.column_stack(found))
+    every = np.concatenate(rows)
+    return every[np.isfinite(every).all(axis=1)]
+
+
+def _plans(problem: PipelineProblem, limits: Limits) -> Iterator[tuple]:
+    """Stage groups, cuts, formats (many at once), batch and micro-batch sizes."""
+    for groups in _orders(problem, limits):
+        for cuts in combinations(range(1, problem.num_layers), len(groups) - 1):
+            bounds = (0, *cuts, problem.num_layers)
+            formats = _formats(problem, np.repeat(groups, np.diff(bounds)))
+            if not len(formats):
+                continue
+            for batch in problem.batches:
+                for prefill, decode in product(batch.prefill, batch.decode):
+                    yield groups, bounds, formats, batch.size, prefill, decode
 
 
 def _orders(problem: PipelineProblem, limits: Limits) -> Iterator[tuple[int, ...]]:
