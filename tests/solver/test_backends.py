@@ -26,7 +26,7 @@ from solver.linear import BackendStop, Effort, ModelBuilder, is_feasible
 
 EFFORT = Effort(gap=0.0, time_s=30, seed=0)
 # As little as a search ever asks for; CP-SAT would go on through the last steps of a pace for long.
-AGREED = Effort(gap=1e-7, time_s=30, seed=0)
+AGREED = Effort(gap=1e-7, time_s=600, seed=0)
 CLOSE = 1e-7
 
 
