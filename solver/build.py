@@ -1,7 +1,8 @@
 """From catalogue nouns (model, cluster, workload, engine) to the coefficients of a problem."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -244,10 +245,29 @@ def _of_batch(workload: Workload, batch: int) -> tuple[tuple[int, ...], tuple[in
     return prefill, _candidates(batch, workload.decode_micro_batches)
 
 
+def _left_over(batch: int, size: int, num_requests: int | None) -> Iterator[int]:
+    """Sizes of the last micro-batch of a batch, and of a last batch that is smaller."""
+    last = (num_requests or batch) % batch
+    for requests in (batch, last):
+        if requests:
+            yield (requests - 1) % size + 1
+
+
 def _micro_batches(workload: Workload) -> tuple[IntArray, tuple[BatchOption, ...]]:
-    """All sizes in play, shape (M,), and which of them go with each batch size."""
+    """
+    All sizes in play, shape (M,), and which of them go with each batch size.
+
+    Sizes of smaller last micro-batches are in play, too, though not to be chosen.
+    """
     chosen = {batch: _of_batch(workload, batch) for batch in workload.batch_sizes}
-    sizes = sorted({size for phases in chosen.values() for of in phases for size in of})
+    sizes = sorted(
+        {
+            played
+            for batch, phases in chosen.items()
+            for size in chain(*phases)
+            for played in (size, *_left_over(batch, size, workload.num_requests))
+        }
+    )
     batches = tuple(
         BatchOption(
             size=batch,

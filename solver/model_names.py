@@ -12,7 +12,8 @@ NAME_LEGEND = (
     "n_run0_box.t4x2.1_w8a8: layers of run 0 on copy 1 of the stage of two T4 of node box, in w8a8",
     "start_, cross_, first_, last_, both_: see solver/formulation.py",
     "go_, at_, link_: borders between nodes, see solver/route.py",
-    "prefill_pace, decode_pace, period: A, D, tau over the time of all layers at their fastest",
+    "prefill_pace, decode_pace, period: A, D, tau over the least time of layers and both ends",
+    "prefill_last, decode_last: A, D of a smaller last micro-batch, over the same",
     "rent_: nodes rented whole; rows are numbered and name the kinds of columns that they join",
 )
 """What the names mean, for the head of a file."""
@@ -51,8 +52,10 @@ def _named(form: Formulation) -> Iterator[tuple[int, str]]:
     for kind in ("first", "last", "both"):
         for k, column in enumerate(getattr(columns, kind)):
             yield column, f"{kind}_{slots[k]}"
-    for kind in ("prefill_pace", "decode_pace", "period"):
-        yield getattr(columns, kind), kind
+    for kind in ("prefill_pace", "decode_pace", "prefill_last", "decode_last", "period"):
+        column = getattr(columns, kind)
+        if column is not None:
+            yield column, kind
     yield from _named_nodes(form)
 
 

@@ -101,7 +101,9 @@ class Target:
         return float(ceil(bound - 1e-6)) if whole and abs(bound) < inf else bound
 
     def quick(self, instance: Instance, bounds: QuickBounds) -> float:
-        """A lower bound in closed form; 0 for goals that have none."""
+        """A lower bound in closed form; 0 for goals that have none, inf where there is no plan."""
+        if bounds.latency_s == inf:
+            return inf
         goal, latency = self.objective.goal, bounds.latency_s * (1 - _ROUNDING)
         if goal is Goal.THROUGHPUT:
             return latency / instance.output_tokens

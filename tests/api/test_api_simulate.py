@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from api import request_body, simulate_command, simulations
+from api import request_body, simulate_command
 from api.cli import app
 from api.example_files import example_names, example_path
 from api.gantt_picture import gantt_picture
@@ -21,7 +21,6 @@ from api.request import parse_request, prepare
 from api.schemas.simulation import SimulationAnswer
 from api.work import Caps, simulation_work
 from cost_model.gantt import GANTT_COLUMNS
-from profiles.errors import InputError
 
 CAPS = Caps(max_time_limit_s=60, max_problem_size=2_000_000)
 SINGLE = {"first_layer": 0, "last_layer": 1, "formats": "w16a16"}
@@ -220,25 +219,13 @@ def test_large_batches_are_shown_without_a_picture(run, two_layers, two_layers_p
 
 
 def test_left_over_sizes_are_priced(ragged):
-    """7 = 3 + 3 + 1 and 4 + 3: no warning, and less time than by formula."""
+    """7 = 3 + 3 + 1 and 4 + 3: no warning, and the time of the formula."""
     answer = simulated(ragged)
     assert not any("micro-batches of" in warning for warning in answer["warnings"])
-    assert answer["difference_percent"]["ttft"] < 0
+    assert answer["difference_percent"]["ttft"] == pytest.approx(0, abs=1e-9)
     ragged["request"]["workload"].update(prefill_micro_batches=[1, 3], decode_micro_batches=[3, 4])
     ragged["plan"].update(prefill_micro_batch=3, decode_micro_batch=4)
     assert simulated(ragged)["simulated"] == answer["simulated"]
-
-
-def test_left_over_sizes_that_are_not_known_are_told(ragged, monkeypatch):
-    """Times between the sizes next to them, with a warning."""
-
-    def fail(*_, **__):
-        raise InputError("No times at 1.")
-
-    monkeypatch.setattr(simulations, "prepare", fail)
-    answer = simulated(ragged)
-    assert answer["warnings"][-1].startswith("Times of micro-batches of 1 lie between those")
-    assert answer["warnings"][-1].endswith("since they are not known: No times at 1.")
 
 
 def test_coefficients_ask_for_the_sizes_left_over(two_layers, two_layers_plan):

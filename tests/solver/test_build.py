@@ -12,7 +12,7 @@ from profiles.gpus import find_gpu
 from profiles.links import default_link, find_link
 from profiles.models import find_model
 from profiles.tables import cost_table_from_rows
-from solver import FormatChoice, QualityChoice, build_problem
+from solver import FormatChoice, Plan, QualityChoice, Stage, build_problem, evaluate
 
 T4 = find_gpu("T4")
 ONE_T4 = Cluster(
@@ -67,6 +67,32 @@ def table(points, *, model="llama-2-7b", phase="prefill"):
     }
     rows = [about | {"batch": batch, "tokens": tokens} for batch, tokens in points]
     return cost_table_from_rows(rows, "own.csv")
+
+
+# Sizes.
+
+
+def test_the_sizes_that_batches_leave_over_are_priced():
+    """10 = 4 + 4 + 2 and 7 + 3; of 17 requests the last batch of 7 leaves 3 = 7 - 4 over."""
+    sizes = {"prefill_micro_batches": (4, 10), "decode_micro_batches": (7,)}
+    workload = replace(SERVED, batch_sizes=(10,), num_requests=17, **sizes)
+    problem = build(workload=workload).problem
+    assert problem.micro_batches.tolist() == [2, 3, 4, 7, 10]
+    (batch,) = problem.batches
+    assert [problem.micro_batches[i] for i in batch.prefill + batch.decode] == [4, 10, 7]
+
+
+def test_a_plan_takes_as_long_whatever_else_may_be_chosen():
+    """32 requests by 24, in a request with that size alone and in one with many."""
+    few = replace(
+        SERVED, batch_sizes=(32,), prefill_micro_batches=(24,), decode_micro_batches=(24,)
+    )
+    sizes = {"prefill_micro_batches": (*range(1, 29),), "decode_micro_batches": (8, 24)}
+    many = replace(few, batch_sizes=(28, 32), **sizes)
+    stage = Stage(group=0, first_layer=0, formats=(0,) * 32)
+    plan = Plan(stages=(stage,), batch_size=32, prefill_micro_batch=24, decode_micro_batch=24)
+    values = [evaluate(build(workload=workload).problem, plan) for workload in (few, many)]
+    assert values[0].latency_s == values[1].latency_s
 
 
 # Sources of times.
