@@ -158,6 +158,7 @@ def compare_command(
     seed: Seed = None,
     objective: GoalOption = None,
     backend: Backend = None,
+    plot: PlotFile = None,
 ) -> None:
     """Set what people use today beside the best plan: how far it is from it, and why it loses."""
     from api.commands import Overrides, compare_to
@@ -166,7 +167,8 @@ def compare_command(
     overrides = Overrides(
         time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
     )
-    raise typer.Exit(compare_to(request, overrides, output, as_json=wants_json(form, output)))
+    as_json = wants_json(form, output)
+    raise typer.Exit(compare_to(request, overrides, output, as_json=as_json, plot=plot))
 
 
 @app.command("simulate")

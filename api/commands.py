@@ -13,6 +13,7 @@ from api.progress import ProgressLine, run_until_interrupt
 from api.render import show
 from api.render_comparison import show_comparison
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
+from api.schemas.comparison import ComparisonAnswer
 from api.service import Hooks, judge, plan
 from api.telling import NO_PLAN, telling
 from api.writing import check_suffix, write_answer, write_bytes
@@ -86,11 +87,20 @@ def evaluate_to(
     return OK if answer.feasible else INFEASIBLE
 
 
-def compare_to(request: str, overrides: Overrides, output: Path | None, *, as_json: bool) -> int:
+def compare_to(
+    request: str,
+    overrides: Overrides,
+    output: Path | None,
+    *,
+    as_json: bool,
+    plot: Path | None = None,
+) -> int:
     """Set baselines beside the best plan for a request and write the answer; see `plan_to`."""
-    prepared = read_request(request, overrides, {"--output": output})
+    _check_plot(plot)
+    prepared = read_request(request, overrides, {"--output": output, PLOT_OPTION: plot})
     answer = _search(request, prepared, lambda hooks: compared(prepared, hooks=hooks))
     write_answer(answer, lambda console: show_comparison(answer, console), output, as_json=as_json)
+    _write_bars(answer, plot)
     return _EXIT_CODES[answer.status]
 
 
@@ -127,9 +137,32 @@ def _write_plot(answer: PlanAnswer | EvaluationAnswer, path: Path | None) -> Non
     if path is None:
         return
     if answer.plan is None:
-        typer.echo(f"There is no plan to draw; {path} is not written.", err=True)
+        _tell_no_plot(path)
         return
     from api.plots import figure_bytes, pipeline_figure, plan_title
 
     figure = pipeline_figure(answer.plan, answer.stages, title=plan_title(answer))
     write_bytes(figure_bytes(figure, path.suffix), path, PLOT_OPTION)
+
+
+def _write_bars(answer: ComparisonAnswer, path: Path | None) -> None:
+    if path is None:
+        return
+    if answer.best.plan is None:
+        _tell_no_plot(path)
+        return
+    from api.plots import (
+        Quantity,
+        comparison_bars,
+        comparison_figure,
+        comparison_title,
+        figure_bytes,
+    )
+
+    quantity = Quantity.of(answer.best.goal)
+    figure = comparison_figure(comparison_bars(answer), quantity, title=comparison_title(answer))
+    write_bytes(figure_bytes(figure, path.suffix), path, PLOT_OPTION)
+
+
+def _tell_no_plot(path: Path) -> None:
+    typer.echo(f"There is no plan to draw; {path} is not written.", err=True)

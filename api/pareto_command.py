@@ -13,7 +13,7 @@ from api.cli_input import GivenPareto, Overrides, read_pareto
 from api.console import make_console
 from api.paretos import pareto_answer
 from api.progress import run_until_interrupt
-from api.render_pareto import first_objective, pipeline_words, show_pareto
+from api.render_pareto import pipeline_words, show_pareto
 from api.schemas.pareto import ParetoAnswer, ParetoObjective
 from api.telling import NO_PLAN, stop, telling
 from api.writing import check_suffix, write_answer, write_bytes, write_text
@@ -148,20 +148,11 @@ def _write_folder(answer: ParetoAnswer, folder: Path) -> None:
 
 
 def _picture(answer: ParetoAnswer, suffix: str) -> bytes:
-    from api.plots import FrontPoint, Quantity, figure_bytes, pareto_figure
+    from api.plots import Quantity, figure_bytes, front_points, pareto_figure
 
-    across = answer.objectives[0].objective
-    points = [
-        FrontPoint(
-            values=tuple(float(each.value or 0.0) for each in point.objectives.values()),
-            views=tuple(point.views),
-            gap=point.objectives[across].gap if across == first_objective(answer) else None,
-        )
-        for point in answer.points
-    ]
     goals = [Quantity.of(axis.objective) for axis in answer.objectives]
     title = f"{answer.request.model} on {answer.request.cluster}"
-    return figure_bytes(pareto_figure(points, goals, title=title), suffix)
+    return figure_bytes(pareto_figure(front_points(answer), goals, title=title), suffix)
 
 
 def csv_text(answer: ParetoAnswer) -> str:

@@ -4,10 +4,11 @@ from api.headline import headline
 from api.render import micro_batch_line
 from api.render_tables import metric_lines
 from api.schemas.answer import EvaluationAnswer, PlanAnswer, RequestSummary
+from api.schemas.comparison import ComparisonAnswer
 from api.schemas.simulation import SimulationAnswer
 from profiles.units import MS
 
-__all__ = ["plan_title", "replay_title"]
+__all__ = ["comparison_title", "plan_title", "replay_title"]
 
 SHOWN = ("TTFT", "TPOT", "latency", "throughput")
 MARKS = "✔✘? "
@@ -19,10 +20,13 @@ STARTS = {
 
 def plan_title(answer: PlanAnswer | EvaluationAnswer) -> str:
     """Model, cluster, workload; what was found and how far it is proven; the plan's values."""
-    batch = None if answer.plan is None else answer.plan.batch_size
-    found = next(headline(answer)).plain.lstrip(MARKS)
     values = " · ".join(f"{name} {value}" for name, value in metric_lines(answer) if name in SHOWN)
-    return "\n".join([_asked(answer.request, batch), found, values, micro_batch_line(answer)])
+    return "\n".join([*_found(answer), values, micro_batch_line(answer)])
+
+
+def comparison_title(answer: ComparisonAnswer) -> str:
+    """Model, cluster, workload; what was found and how far it is proven."""
+    return "\n".join(_found(answer.best))
 
 
 def replay_title(answer: SimulationAnswer) -> str:
@@ -33,6 +37,11 @@ def replay_title(answer: SimulationAnswer) -> str:
         f"first tokens of all after {values.ttft_ms * MS:.3f} s, "
         f"the batch after {values.batch_latency_s:.3f} s"
     )
+
+
+def _found(answer: PlanAnswer | EvaluationAnswer) -> list[str]:
+    batch = None if answer.plan is None else answer.plan.batch_size
+    return [_asked(answer.request, batch), next(headline(answer)).plain.lstrip(MARKS)]
 
 
 def _asked(request: RequestSummary, batch: int | None) -> str:

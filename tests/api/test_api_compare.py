@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from api.cli import app
 from api.comparisons import compared
 from api.json_schemas import json_schema
+from api.plots import comparison_bars, comparison_title
 from api.request import parse_request, prepare
 from api.work import Caps, comparison_work
 from solver import BASELINES
@@ -116,3 +117,27 @@ def test_service_caps_hold(small_request):
     body = {**small_request, "solver": {"time_limit_s": 500}}
     answer = json.loads(comparison_work(body, CAPS).answer_or_raise())
     assert any("60 s at most" in warning for warning in answer["best"]["warnings"])
+
+
+def test_bars_are_drawn(run, two_layers, tmp_path):
+    """hetplan and every baseline; without a best plan there is no picture."""
+    picture = tmp_path / "bars.svg"
+    assert run(two_layers, "--plot", str(picture)).exit_code == 0
+    assert picture.read_bytes().startswith(b"<?xml")
+    picture.unlink()
+    result = run({**two_layers, "limits": {"ttft_ms": 5}}, "--plot", str(picture))
+    assert result.exit_code == 3
+    assert "There is no plan to draw" in result.stderr
+    assert not picture.exists()
+    assert "its name must end in" in run(two_layers, "--plot", "bars.gif").stderr
+
+
+def test_bars_are_those_of_the_answer(two_layers):
+    """The best plan first and marked, then every baseline with what it says."""
+    answer = compared(prepare(parse_request(two_layers)))
+    best, *others = comparison_bars(answer)
+    assert (best.name, best.value, best.is_best) == ("hetplan", answer.objective, True)
+    assert [(bar.name, bar.value, bar.is_feasible, bar.why) for bar in others] == [
+        (row.title, row.objective, row.feasible, row.why) for row in answer.baselines
+    ]
+    assert comparison_title(answer).splitlines()[1].startswith("Optimal plan")
