@@ -217,14 +217,24 @@ def test_no_time_at_all_is_unknown_or_feasible_never_infeasible():
     assert report.stop_reason is StopReason.TIME_LIMIT
 
 
-def test_a_clock_that_ends_the_tie_break_is_told():
+def test_a_tie_break_that_is_cut_short_is_told():
     """The fewest GPUs are proven at once, the fastest plan on them is not."""
+    proven, asked = [], []
+
+    def cancelled():
+        asked.extend(proven)
+        return len(asked) > 100
+
     report = solve(
-        big_problem(), objective=Objective(goal=Goal.GPUS), stop=StopRule(gap=0.0, time_limit_s=4)
+        big_problem(),
+        objective=Objective(goal=Goal.GPUS),
+        stop=StopRule(gap=0.0),
+        on_progress=lambda told: proven.append(told) if told.gap == 0 else None,
+        cancelled=cancelled,
     )
     assert report.status is Status.OPTIMAL
     assert report.secondary_gap > 0
-    assert report.stop_reason is StopReason.TIME_LIMIT
+    assert report.stop_reason is StopReason.CANCELLED
 
 
 @pytest.mark.parametrize("goal", list(Goal))
