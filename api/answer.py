@@ -1,6 +1,7 @@
 """Reports of the solver to answers."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
 from importlib.metadata import version
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from api import answer_parts as parts
+from api.effects import effect_reports
+from api.explanations import unused_gpus
 from api.limit_words import remedy_report, violation_report
 from api.plans import spec_from_plan
 from api.prepared import Prepared
 from api.schemas import answer as out
 from api.version import hetplan_version
 from solver import (
+    Effect,
     Evaluation,
     Plan,
     SolveReport,
@@ -59,10 +63,14 @@ def problem_hash(prepared: Prepared) -> str:
     return digest.hexdigest()
 
 
-def plan_answer(prepared: Prepared, report: SolveReport) -> out.PlanAnswer:
-    """The answer to a request for a plan."""
+def plan_answer(
+    prepared: Prepared, report: SolveReport, effects: Sequence[Effect] | None = None
+) -> out.PlanAnswer:
+    """The answer to a request for a plan; ``effects`` of changes where they were asked for."""
+    common = _common(prepared, report.plan, report.evaluation)
     return out.PlanAnswer(
-        **_common(prepared, report.plan, report.evaluation),
+        **common,
+        unused_gpus=unused_gpus(prepared, report.evaluation, report.gap),
         status=report.status.value,
         stop_reason=report.stop_reason.value,
         objective=report.objective,
@@ -73,6 +81,7 @@ def plan_answer(prepared: Prepared, report: SolveReport) -> out.PlanAnswer:
         secondary_gap=report.secondary_gap,
         remedies=[remedy_report(prepared, remedy) for remedy in report.remedies],
         comparison=parts.comparison(prepared, report.objective, report.even_split),
+        what_if=None if effects is None else effect_reports(prepared, report.objective, effects),
     )
 
 
@@ -89,6 +98,7 @@ def evaluation_answer(
     gap = None if bound is None or broken else relative_gap(value, bound)
     return out.EvaluationAnswer(
         **_common(prepared, plan, evaluation),
+        unused_gpus=unused_gpus(prepared, evaluation, gap),
         status="infeasible" if broken else status_of(gap).value,
         stop_reason=None if report is None else report.stop_reason.value,
         objective=value,
@@ -110,9 +120,7 @@ def _common(prepared: Prepared, plan: Plan | None, evaluation: Evaluation | None
             "plan": spec_from_plan(plan, evaluation.stages, prepared),
             "metrics": parts.metrics(prepared, evaluation),
             "stages": parts.stage_reports(prepared, plan, evaluation),
-            "bottlenecks": out.Bottlenecks(
-                prefill=evaluation.bottleneck_prefill, decode=evaluation.bottleneck_decode
-            ),
+            "bottlenecks": parts.bottlenecks(evaluation),
         }
     return planned | {
         "goal": prepared.objective.goal.value,
@@ -120,8 +128,7 @@ def _common(prepared: Prepared, plan: Plan | None, evaluation: Evaluation | None
         "unit": prepared.objective.goal.unit,
         "request": parts.summary(prepared),
         "request_body": None if prepared.request_body is None else dict(prepared.request_body),
-        "limits": parts.limit_reports(prepared, evaluation),
-        "unused_gpus": parts.unused_gpus(prepared, evaluation),
+        "limits": parts.limit_reports(prepared, plan, evaluation),
         "sources": parts.sources(prepared),
         "versions": versions(),
         "problem_hash": problem_hash(prepared),

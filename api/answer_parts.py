@@ -7,17 +7,17 @@ from api.plans import spec_from_plan
 from api.prepared import Prepared
 from api.schemas import answer as out
 from profiles.units import GIB, MS
-from solver import Evaluation, Memory, Plan, StageReport, score
+from solver import Evaluation, Memory, Plan, StageReport, binding_limits, pace_of, score
 from solver.check import TOLERANCE
 
 __all__ = [
+    "bottlenecks",
     "comparison",
     "limit_reports",
     "metrics",
     "sources",
     "stage_reports",
     "summary",
-    "unused_gpus",
 ]
 
 _LIMITS = (
@@ -112,18 +112,26 @@ def _memory(memory: Memory) -> out.MemoryReport:
         work_gib=memory.work_bytes / GIB,
         used_gib=memory.used_bytes / GIB,
         available_gib=memory.available_bytes / GIB,
+        free_gib=memory.free_bytes / GIB,
     )
 
 
-def limit_reports(prepared: Prepared, evaluation: Evaluation | None) -> list[out.LimitReport]:
+def limit_reports(
+    prepared: Prepared, plan: Plan | None, evaluation: Evaluation | None
+) -> list[out.LimitReport]:
     """Every limit in force, with the plan's value and slack."""
     limits = prepared.limits
+    binding = None
+    if plan is not None and evaluation is not None:
+        binding = binding_limits(prepared.problem, limits, plan, evaluation)
     values = _limited_values(evaluation)
     asked = {name: getattr(limits, name) for name in _LIMITS}
     if limits.min_stages <= 1:
         del asked["min_stages"]
     return [
-        _limit_report(prepared, name, allowed, values.get(name))
+        _limit_report(
+            prepared, name, allowed, values.get(name), None if binding is None else name in binding
+        )
         for name, allowed in asked.items()
         if allowed is not None
     ]
@@ -145,7 +153,7 @@ def _limited_values(evaluation: Evaluation | None) -> dict[str, float]:
 
 
 def _limit_report(
-    prepared: Prepared, limit: str, allowed: float, value: float | None
+    prepared: Prepared, limit: str, allowed: float, value: float | None, binding: bool | None
 ) -> out.LimitReport:
     field = field_of(prepared, limit, allowed, 0.0 if value is None else value)
     return out.LimitReport(
@@ -155,6 +163,7 @@ def _limit_report(
         value=None if value is None else field.shown(value),
         slack=None if value is None else _slack(field, limit, allowed, value),
         basis=_basis(prepared, limit),
+        binding=binding,
     )
 
 
@@ -165,27 +174,16 @@ def _slack(field: Field, limit: str, allowed: float, value: float) -> float:
     return -slack if limit == "min_stages" else slack
 
 
-def unused_gpus(prepared: Prepared, evaluation: Evaluation | None) -> list[out.UnusedGpus]:
-    """GPUs that the plan leaves free."""
-    if evaluation is None:
-        return []
-    used: Counter[int] = Counter()
-    for stage in evaluation.stages:
-        used[stage.device] += stage.tensor_parallel
-    problem, background = prepared.problem, prepared.background
-    free = [
-        out.UnusedGpus(
-            node=problem.node_names[device.node],
-            gpu=background.gpu_names[index],
-            count=device.count - used[index],
-        )
-        for index, device in enumerate(problem.devices)
-        if used[index] < device.count
-    ]
-    idle = [
-        out.UnusedGpus(node=gpus.node, gpu=gpus.gpu, count=gpus.count) for gpus in background.idle
-    ]
-    return free + idle
+def bottlenecks(evaluation: Evaluation) -> out.Bottlenecks:
+    """What sets the pace of each phase, and how the phases share the latency."""
+    paces = pace_of(evaluation)
+    return out.Bottlenecks(
+        prefill=evaluation.bottleneck_prefill,
+        decode=evaluation.bottleneck_decode,
+        prefill_share=paces["prefill"].share,
+        prefill_lead=paces["prefill"].lead,
+        decode_lead=paces["decode"].lead,
+    )
 
 
 def sources(prepared: Prepared) -> out.Sources:

@@ -97,6 +97,9 @@ def plan_command(
     seed: Seed = None,
     objective: GoalOption = None,
     backend: Backend = None,
+    what_if: Annotated[
+        bool, typer.Option("--what-if", help="Say too what changes would gain or lose.")
+    ] = False,
     plot: PlotFile = None,
 ) -> None:
     """Find the best plan for a request and prove how good it is."""
@@ -104,7 +107,12 @@ def plan_command(
     from api.writing import wants_json
 
     overrides = Overrides(
-        time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
+        time_limit_s=time_limit,
+        gap=gap,
+        seed=seed,
+        goal=objective,
+        backend=backend,
+        what_if=what_if,
     )
     as_json = wants_json(form, output)
     raise typer.Exit(plan_to(request, overrides, output, as_json=as_json, plot=plot))

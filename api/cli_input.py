@@ -49,13 +49,14 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """Options that take the place of what the request says; None leaves it."""
+    """Options that take the place of what the request says; None (or False) leaves it."""
 
     time_limit_s: float | None = None
     gap: float | None = None
     seed: int | None = None
     goal: str | None = None
     backend: str | None = None
+    what_if: bool = False
 
     def options(self) -> dict[str, str]:
         """The options given, by the pointers of the fields that they override."""
@@ -77,6 +78,8 @@ class Overrides:
         old = data.get("solver")
         if solver and (old is None or isinstance(old, dict)):
             data = {**data, "solver": {**(old or {}), **solver}}
+        if self.what_if:
+            data = {**data, "what_if": True}
         return data if self.goal is None else {**data, "objective": self._objective(data)}
 
     def _objective(self, data: dict[str, Any]) -> object:

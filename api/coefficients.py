@@ -6,13 +6,20 @@ import numpy as np
 
 from api.coefficient_arrays import read_arrays
 from api.goals import limits_of, objective_of, quality_limit_of, stop_of
-from api.prepared import Background, Prepared, PriceUse
+from api.prepared import Asked, Background, Prepared, PriceUse
 from api.problems import ProblemList, pointer_to
 from api.request_body import coefficients_body
 from api.schemas.coefficients import BatchSpec, CoefficientsRequest
 from profiles.errors import unknown_name
 from profiles.units import GIB
-from solver import BackendName, BatchOption, DeviceClass, PipelineProblem, StageGroup
+from solver import (
+    BackendName,
+    BatchOption,
+    DeviceClass,
+    PipelineProblem,
+    StageGroup,
+    possible_changes,
+)
 
 __all__ = ["prepare_coefficients"]
 
@@ -29,14 +36,18 @@ def prepare_coefficients(request: CoefficientsRequest) -> Prepared:
     _check_names(request)
     problem = _problem(request)
     loss_nats, how = quality_limit_of(request.limits, None)
+    limits = limits_of(request.limits, loss_nats)
     return Prepared(
         problem=problem,
         objective=objective_of(request.objective),
-        limits=limits_of(request.limits, loss_nats),
+        limits=limits,
         stop=stop_of(request.solver),
         backend=BackendName(request.solver.backend),
         background=_background(request, how),
         request_body=coefficients_body(request),
+        what_if=Asked(problem=problem, changes=possible_changes(problem, limits))
+        if request.what_if
+        else None,
     )
 
 

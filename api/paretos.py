@@ -6,11 +6,12 @@ from pydantic import TypeAdapter
 
 from api import answer_parts as parts
 from api.answer import problem_hash, versions
+from api.explanations import unused_gpus
 from api.plans import spec_from_plan
 from api.prepared import Prepared
 from api.request import check_data
 from api.schemas import pareto as out
-from api.schemas.answer import Bottlenecks, StatusName
+from api.schemas.answer import StatusName
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.request import PlanRequest
 from solver import Goal, ParetoPoint, ParetoProgress, ParetoSet, Status, StopReason, pareto
@@ -105,7 +106,7 @@ def pareto_answer(
         views=[out.ViewReport(name=view.name, number=view.point + 1) for view in found.views],
         request=parts.summary(prepared),
         rerun=rerun,
-        limits=parts.limit_reports(prepared, None),
+        limits=parts.limit_reports(prepared, None, None),
         sources=parts.sources(prepared),
         solver=_solver(prepared, found),
         versions=versions(),
@@ -138,10 +139,8 @@ def _point(prepared: Prepared, found: ParetoSet, number: int) -> out.ParetoPoint
         plan=spec_from_plan(point.plan, evaluation.stages, prepared),
         metrics=parts.metrics(prepared, evaluation),
         stages=parts.stage_reports(prepared, point.plan, evaluation),
-        bottlenecks=Bottlenecks(
-            prefill=evaluation.bottleneck_prefill, decode=evaluation.bottleneck_decode
-        ),
-        unused_gpus=parts.unused_gpus(prepared, evaluation),
+        bottlenecks=parts.bottlenecks(evaluation),
+        unused_gpus=unused_gpus(prepared, evaluation, gap=None),
     )
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from solver import BackendName, Limits, Objective, PipelineProblem, StopRule
+from solver import BackendName, Change, Limits, Objective, PipelineProblem, StopRule
 
-__all__ = ["Background", "IdleGpus", "KernelUse", "Prepared", "PriceUse"]
+__all__ = ["Asked", "Background", "IdleGpus", "KernelUse", "Prepared", "PriceUse"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +95,25 @@ class Background:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """
+    What-if questions: changes, and the problem that they change.
+
+    The problem has the plans of the one that is solved, and may name formats that no layer may
+    take yet.
+    """
+
+    problem: PipelineProblem
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """
     Everything `solver.solve` asks for, with its background.
 
-    ``request_body`` repeats the request for the answer; None where it is too large.
+    ``request_body`` repeats the request for the answer; None where it is too large. ``what_if`` is
+    None where it is not asked.
     """
 
     problem: PipelineProblem
@@ -109,3 +123,4 @@ class Prepared:
     background: Background
     backend: BackendName = BackendName.HIGHS
     request_body: Mapping[str, Any] | None = None
+    what_if: Asked | None = None

@@ -13,6 +13,7 @@ from api.console import make_console, print_plainly
 from api.headline import headline
 from api.pipeline_art import FormatLabels, draw_pipeline
 from api.render_tables import limit_lines, metric_lines, stage_table
+from api.render_why import what_if_lines, why_lines
 from api.schemas.answer import (
     AnswerBase,
     EvaluationAnswer,
@@ -45,6 +46,9 @@ def _parts(answer: PlanAnswer | EvaluationAnswer, width: int) -> Iterator[Render
         yield from _plan_parts(answer, width)
     yield Text("")
     yield from _notes(answer)
+    if isinstance(answer, PlanAnswer) and answer.what_if:
+        yield Text("")
+        yield from what_if_lines(answer.what_if)
 
 
 def title_lines(answer: AnswerBase) -> Iterator[Text]:
@@ -136,6 +140,9 @@ def _notes(answer: AnswerBase) -> Iterator[RenderableType]:
     limits = list(limit_lines(answer))
     if limits:
         grid.add_row("limits", Text("\n").join(limits))
+    why = list(why_lines(answer))
+    if why:
+        grid.add_row("why", Text("\n".join(why)))
     for name, text in _source_notes(answer):
         grid.add_row(name, Text(text))
     for number, warning in enumerate(answer.warnings):

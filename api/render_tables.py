@@ -115,7 +115,8 @@ def _slack(limit: LimitReport) -> Text:
     if limit.slack < 0:
         return Text(f": {_number(limit.value)}, broken by {_number(-limit.slack)}", style="red")
     left = f"{_number(limit.slack)} left" if limit.slack else "nothing left"
-    return Text(f": {_number(limit.value)}, {left}")
+    binding = " (binding)" if limit.binding else ""
+    return Text(f": {_number(limit.value)}, {left}{binding}")
 
 
 def _percent(limit: LimitReport) -> float | None:

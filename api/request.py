@@ -11,7 +11,7 @@ from api.coefficients import prepare_coefficients
 from api.goals import limits_of, objective_of, quality_limit_of, quality_warnings, stop_of
 from api.names import alias_warnings
 from api.plain_words import in_plain_words
-from api.prepared import Background, IdleGpus, KernelUse, Prepared, PriceUse
+from api.prepared import Asked, Background, IdleGpus, KernelUse, Prepared, PriceUse
 from api.problems import InvalidRequestError, Problem, ProblemList
 from api.request_body import catalogue_body
 from api.request_checks import (
@@ -27,13 +27,22 @@ from api.request_formats import engine_of, formats_of_request
 from api.request_serving import model_of, quality_of, tables_of, workload_of
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.request import REQUEST_ADAPTER, PlanRequest
+from api.what_if import Maker, catalogue_questions
 from profiles.cluster import Cluster, EngineSettings, GpuGroup, Workload
 from profiles.errors import HetplanError, InputError, MissingProfileError
 from profiles.formats import find_format
 from profiles.gpus import gpu_aliases, load_gpus
 from profiles.models import Model, load_models, model_aliases
 from profiles.tables import CostTable
-from solver import BackendName, BuiltProblem, Objective, build_problem
+from solver import (
+    BackendName,
+    BuiltProblem,
+    FormatChoice,
+    Limits,
+    Objective,
+    QualityChoice,
+    build_problem,
+)
 
 __all__ = ["MAX_PROBLEM_SIZE", "check_data", "parse_request", "prepare"]
 
@@ -141,25 +150,62 @@ def _prepare_catalogue(request: PlanRequest, folder: Path | None, max_size: int)
     check_size(
         size_of_request(parts.model.num_layers, parts.cluster, formats, parts.workload), max_size
     )
-    built = build_problem(
+    built = _build(parts, parts.cluster, formats, quality)
+    loss_nats, how = quality_limit_of(request.limits, built.default_loss_limit_nats)
+    limits = limits_of(request.limits, loss_nats)
+    return Prepared(
+        problem=built.problem,
+        objective=parts.objective,
+        limits=limits,
+        stop=stop_of(request.solver),
+        backend=BackendName(request.solver.backend),
+        background=_background(request, parts, built, prices, how, loss_nats),
+        request_body=catalogue_body(request, parts.workload, parts.tables, folder),
+        what_if=_asked(request, parts, formats, built, limits, max_size)
+        if request.what_if
+        else None,
+    )
+
+
+def _build(
+    parts: _Parts, cluster: Cluster, formats: FormatChoice, quality: QualityChoice
+) -> BuiltProblem:
+    return build_problem(
         model=parts.model,
-        cluster=parts.cluster,
+        cluster=cluster,
         workload=parts.workload,
         engine=parts.engine,
         formats=formats,
         quality=quality,
         tables=parts.tables,
     )
-    loss_nats, how = quality_limit_of(request.limits, built.default_loss_limit_nats)
-    return Prepared(
-        problem=built.problem,
-        objective=parts.objective,
-        limits=limits_of(request.limits, loss_nats),
-        stop=stop_of(request.solver),
-        backend=BackendName(request.solver.backend),
-        background=_background(request, parts, built, prices, how, loss_nats),
-        request_body=catalogue_body(request, parts.workload, parts.tables, folder),
+
+
+def _asked(
+    request: PlanRequest,
+    parts: _Parts,
+    formats: FormatChoice,
+    built: BuiltProblem,
+    limits: Limits,
+    max_size: int,
+) -> Asked:
+    """What-if questions, which may need the problem of another cluster and of other formats."""
+    own = request.quality.loss_nats
+    num_layers = parts.model.num_layers
+
+    def build(cluster: Cluster, choice: FormatChoice) -> BuiltProblem:
+        size = size_of_request(num_layers, cluster, choice, parts.workload)
+        check_size(size, max_size, what_if=True)
+        return _build(parts, cluster, choice, quality_of(request.quality, choice, num_layers))
+
+    maker = Maker(
+        engine=parts.engine.name,
+        cluster=parts.cluster,
+        formats=formats,
+        known_formats=None if own is None else frozenset(find_format(name).name for name in own),
+        build=build,
     )
+    return catalogue_questions(maker, built, limits)
 
 
 def _parts(request: PlanRequest, folder: Path | None) -> _Parts:

@@ -79,15 +79,21 @@ def size_of_problem(prepared: Prepared) -> dict[str, int]:
     }
 
 
-def check_size(numbers: dict[str, int], max_size: int) -> None:
-    """Refuse a problem whose numbers multiply to more than is allowed."""
+def check_size(numbers: dict[str, int], max_size: int, *, what_if: bool = False) -> None:
+    """
+    Refuse a problem whose numbers multiply to more than is allowed.
+
+    With ``what_if`` it is the problem with all that what-if tries: more formats, one more GPU.
+    """
     size = 1
     for number in numbers.values():
         size *= number
     if size > max_size:
         product = " x ".join(f"{number} {what}" for what, number in numbers.items())
+        asked = " with what_if" if what_if else ""
+        remedy = "Leave out what_if, or give" if what_if else "Give"
         raise InputError(
-            f"The problem is too large: {product} = {size:.3g}, {max_size:.3g} are allowed. "
-            "Give fewer micro-batch sizes (workload.prefill_micro_batches, "
+            f"The problem{asked} is too large: {product} = {size:.3g}, {max_size:.3g} are allowed. "
+            f"{remedy} fewer micro-batch sizes (workload.prefill_micro_batches, "
             "decode_micro_batches), batch sizes, formats or GPUs.",
         )

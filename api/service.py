@@ -1,18 +1,30 @@
 """Request in, answer out: what the command line, HTTP and Python share."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api.answer import evaluation_answer, plan_answer
 from api.given_plans import plan_from_spec
-from api.prepared import Prepared
+from api.prepared import Asked, Prepared
 from api.request import parse_request, prepare
 from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.schemas.plan import GivenPlan, PlanSpec
-from solver import Progress, evaluate, solve, violations
+from profiles.errors import HetplanError
+from solver import (
+    Effect,
+    Progress,
+    SolveReport,
+    carry_over,
+    evaluate,
+    solve,
+    violations,
+    what_if,
+)
 
 __all__ = ["NO_HOOKS", "Hooks", "judge", "plan", "plan_request"]
+
+_LEAST_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +62,32 @@ def plan(
         on_progress=hooks.on_progress,
         cancelled=hooks.cancelled,
     )
-    return plan_answer(prepared, report)
+    effects = (
+        None if prepared.what_if is None else _effects(prepared, prepared.what_if, report, hooks)
+    )
+    return plan_answer(prepared, report, effects)
+
+
+def _effects(
+    prepared: Prepared, asked: Asked, report: SolveReport, hooks: Hooks
+) -> tuple[Effect, ...]:
+    """What the changes asked for would gain or lose, in the time left; none without a plan."""
+    if report.plan is None:
+        return ()
+    plan = carry_over(report.plan, prepared.problem, asked.problem)
+    if plan is None:
+        raise HetplanError("The plan does not fit the problem of the what-if questions.")
+    left = max(prepared.stop.time_limit_s - report.runtime_s, _LEAST_S)
+    return what_if(
+        asked.problem,
+        replace(report, plan=plan, evaluation=evaluate(asked.problem, plan)),
+        objective=prepared.objective,
+        limits=prepared.limits,
+        stop=replace(prepared.stop, time_limit_s=left),
+        changes=asked.changes,
+        cancelled=hooks.cancelled,
+        backend=prepared.backend,
+    )
 
 
 def plan_request(data: Mapping[str, object], *, folder: Path | None = None) -> PlanAnswer:

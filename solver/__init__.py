@@ -3,8 +3,18 @@
 from solver.backends.registry import BackendName
 from solver.baselines import BASELINES, Baseline, even_split
 from solver.build import BuiltProblem, ModelError, QualityChoice, build_problem
+from solver.changes import (
+    Change,
+    ChangeKind,
+    Question,
+    allow_format,
+    carry_over,
+    one_more_gpu,
+    possible_changes,
+)
 from solver.check import TOLERANCE, Violation, evaluate, score, violations
 from solver.compare import Comparison, ComparisonRow, compare
+from solver.explain import FreeGpus, Pace, WhyFree, binding_limits, free_gpus, pace_of
 from solver.objective import Goal, Limits, Objective, StopRule
 from solver.pareto import (
     PARETO_GOALS,
@@ -41,6 +51,7 @@ from solver.result import (
 from solver.simulate import PlanSimulation, batch_lengths, simulate_plan, simulated_pipeline
 from solver.solve import solve
 from solver.sweep import SweepEvent, SweepPoint, SweepProblem, sweep
+from solver.what_if import Effect, what_if
 
 __all__ = [
     "BASELINES",
@@ -51,16 +62,21 @@ __all__ = [
     "Baseline",
     "BatchOption",
     "BuiltProblem",
+    "Change",
+    "ChangeKind",
     "Comparison",
     "ComparisonRow",
     "DeviceClass",
+    "Effect",
     "Evaluation",
     "FormatChoice",
+    "FreeGpus",
     "Goal",
     "Limits",
     "Memory",
     "ModelError",
     "Objective",
+    "Pace",
     "ParetoAxis",
     "ParetoPoint",
     "ParetoProgress",
@@ -70,6 +86,7 @@ __all__ = [
     "PlanSimulation",
     "Progress",
     "QualityChoice",
+    "Question",
     "Remedy",
     "SolveReport",
     "Stage",
@@ -83,13 +100,21 @@ __all__ = [
     "SweepProblem",
     "View",
     "Violation",
+    "WhyFree",
+    "allow_format",
     "batch_lengths",
+    "binding_limits",
     "build_problem",
+    "carry_over",
     "compare",
     "default_micro_batches",
     "evaluate",
     "even_split",
+    "free_gpus",
+    "one_more_gpu",
+    "pace_of",
     "pareto",
+    "possible_changes",
     "relative_gap",
     "score",
     "simulate_plan",
@@ -98,4 +123,5 @@ __all__ = [
     "status_of",
     "sweep",
     "violations",
+    "what_if",
 ]

@@ -25,7 +25,7 @@ from solver.problem import FloatArray
 from solver.quick import LeastTimes, may_fit
 from solver.target import LinearGoal, Target
 
-__all__ = ["MOST_RUNS_UNMERGED", "Explorer"]
+__all__ = ["MOST_RUNS_UNMERGED", "SCOUT_NEED", "Explorer"]
 
 # Bounds of linear programs are trusted to this share.
 _BOUND_SAFETY = 1e-9
@@ -51,7 +51,7 @@ _NARROW, _NARROWEST = 0.015, 0.001
 # Work for counting before the intervals of pace are halved instead.
 _COUNTING_NODES = 100
 # Without a plan this close to the bound, any plan is looked for first, to this gap.
-_SCOUT_NEED, _SCOUT_GAP = 0.5, 0.02
+SCOUT_NEED, _SCOUT_GAP = 0.5, 0.02
 
 _LATENCY = Target(objective=Objective(goal=Goal.LATENCY))
 _STOPS = (BackendStop.TIME_LIMIT, BackendStop.CANCELLED, BackendStop.MEMORY)
@@ -72,6 +72,8 @@ class Explorer:
         Of the search.
     most_runs
         Relaxations of models with more runs of equal layers count those of a kind together.
+    scout_need
+        Any plan is looked for first while none is this close to the bound, as a share of it.
     """
 
     best: Best
@@ -80,6 +82,7 @@ class Explorer:
     seconds_left: Callable[[], float]
     cancelled: Callable[[], bool] | None
     most_runs: int = MOST_RUNS_UNMERGED
+    scout_need: float = SCOUT_NEED
     tree: Tree = field(default_factory=Tree)
     working_bound: float = inf
     stop: BackendStop | None = None
@@ -164,6 +167,12 @@ class Explorer:
         elif self.seconds_left() <= 0:
             self.stop = BackendStop.TIME_LIMIT
         return self.stop is not None
+
+    def can_relax(self, node: Node) -> bool:
+        """Whether the next step for a node solves linear programs alone."""
+        if node.level is Level.RELAXED:
+            return not self._needs_plan(node)
+        return node.level < Level.RELAXED
 
     def work_on(self, node: Node) -> None:
         """The next step for a node that was taken from the tree."""
@@ -293,7 +302,7 @@ class Explorer:
 
     def _needs_plan(self, node: Node) -> bool:
         """Whether the incumbent is so bad that any plan near the bound is better."""
-        is_bad = self.best.value > node.bound * (1 + _SCOUT_NEED)
+        is_bad = self.best.value > node.bound * (1 + self.scout_need)
         return is_bad and not (node.is_scouted or self._is_large) and self._target.is_timed
 
     def _scout(self, node: Node) -> None:

@@ -23,7 +23,7 @@ from math import inf
 from time import monotonic
 
 from solver.backends.highs import HighsBackend
-from solver.explore import MOST_RUNS_UNMERGED, Explorer
+from solver.explore import MOST_RUNS_UNMERGED, SCOUT_NEED, Explorer
 from solver.incumbent import Best, Incumbent
 from solver.instance import Pair
 from solver.linear import Backend, BackendStop
@@ -72,7 +72,7 @@ class SearchResult:
 @dataclass(slots=True, kw_only=True)
 class Search:
     """
-    One search; call `run` once.
+    One search; call `run`, or `bound` and then `run`.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ class Search:
         Called as the search goes on.
     phase
         Shown with progress.
-    most_runs
-        Relaxations of models with more runs of equal layers count those of a kind together.
+    most_runs, scout_need
+        As for `solver.explore.Explorer`.
     known
         Bounds by pair of micro-batch sizes, known from a looser problem; pairs that are not in it
         are left out. None: nothing is known.
@@ -103,6 +103,7 @@ class Search:
     cancelled: Callable[[], bool] | None = None
     phase: str = "search"
     most_runs: int = MOST_RUNS_UNMERGED
+    scout_need: float = SCOUT_NEED
     backend: Backend = field(default_factory=HighsBackend)
     known: Mapping[Pair, float] | None = None
     _begun: float = field(default_factory=monotonic)
@@ -125,21 +126,59 @@ class Search:
             seconds_left=self._left,
             cancelled=self.cancelled,
             most_runs=self.most_runs,
+            scout_need=self.scout_need,
         )
 
-    def run(self) -> SearchResult:
-        """Search until the gap is closed or a limit is reached."""
+    def run(self, gap: float | None = None) -> SearchResult:
+        """
+        Search until the gap is closed or a limit is reached.
+
+        Parameters
+        ----------
+        gap
+            In place of the one in ``stop``.
+        """
+        if gap is not None:
+            self._best.gap = max(gap, _LEAST_GAP)
         explorer, tree = self._explorer, self._explorer.tree
         try:
-            for plan in self.start:
-                self._best.offer(plan)
-            self._is_ready = explorer.open_all(self.known)
+            self._open()
             while tree and not explorer.must_stop() and tree.lowest < self._best.cutoff:
                 explorer.work_on(self._next())
                 self._tell()
         except MemoryError:
             explorer.stop = BackendStop.MEMORY
         return self._result()
+
+    def bound(self) -> float:
+        """
+        Bound every plan by relaxations alone, at a share of the work of `run`, which goes on here.
+
+        Returns
+        -------
+        float
+            No plan has a lower value; inf where there is none. At most the value of the best plan
+            given to start with.
+        """
+        explorer, tree = self._explorer, self._explorer.tree
+        try:
+            self._open()
+            while tree and not explorer.must_stop() and tree.lowest < self._best.cutoff:
+                node = tree.pop()
+                if not explorer.can_relax(node):
+                    tree.push(node)
+                    break
+                explorer.work_on(node)
+        except MemoryError:
+            explorer.stop = BackendStop.MEMORY
+        return self._bound()
+
+    def _open(self) -> None:
+        if self._is_ready:
+            return
+        for plan in self.start:
+            self._best.offer(plan)
+        self._is_ready = self._explorer.open_all(self.known)
 
     def _next(self) -> Node:
         """The node of least bound; now and then one that is ready to give a plan."""

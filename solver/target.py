@@ -130,7 +130,7 @@ class Target:
         """
         goal, latency = self.objective.goal, form.quantities["latency_s"]
         if goal is Goal.COST:
-            return _cost(form, latency_low_s)
+            return _cost(form, latency_low_s, form.instance.price_low)
         if goal is Goal.THROUGHPUT:
             scale = latency.unit / form.instance.output_tokens
             return LinearGoal(expression=latency.expression, scale=scale)
@@ -142,14 +142,31 @@ class Target:
         quantity: Quantity = form.quantities[_QUANTITIES[goal]]
         return LinearGoal(expression=quantity.expression, scale=quantity.unit)
 
+    def near(self, form: Formulation, evaluation: Evaluation) -> LinearGoal:
+        """
+        The goal on a formulation near a plan: a product by its tangent there, which is no bound.
 
-def _cost(form: Formulation, latency_low_s: float) -> LinearGoal:
+        Parameters
+        ----------
+        form
+            The formulation.
+        evaluation
+            Values of the plan.
+        """
+        if self.is_product:
+            return _cost(form, evaluation.latency_s, evaluation.price_usd_per_hour)
+        return self.linear(form, 0.0)
+
+
+def _cost(form: Formulation, latency_s: float, usd_per_hour: float) -> LinearGoal:
+    """Latency times price, linear around one of each."""
     latency, price = form.quantities["latency_s"], form.quantities["price_usd_per_hour"]
     per_token = MILLION / HOUR / form.instance.output_tokens
-    low = form.instance.price_low
-    scale = max(low * latency.unit, latency_low_s * price.unit) * per_token or 1.0
+    scale = max(usd_per_hour * latency.unit, latency_s * price.unit) * per_token or 1.0
     expression = combine(
-        (per_token * low * latency.unit / scale, latency.expression),
-        (per_token * latency_low_s * price.unit / scale, price.expression),
+        (per_token * usd_per_hour * latency.unit / scale, latency.expression),
+        (per_token * latency_s * price.unit / scale, price.expression),
     )
-    return LinearGoal(expression=expression, scale=scale, offset=-per_token * low * latency_low_s)
+    return LinearGoal(
+        expression=expression, scale=scale, offset=-per_token * usd_per_hour * latency_s
+    )

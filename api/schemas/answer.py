@@ -6,6 +6,7 @@ from pydantic import Field
 
 from api.schemas.base import Figure, Schema
 from api.schemas.plan import PlanSpec
+from api.schemas.what_if import EffectReport
 
 __all__ = [
     "AnswerBase",
@@ -32,6 +33,15 @@ __all__ = [
 ]
 
 StatusName = Literal["optimal", "feasible", "infeasible", "unknown"]
+WhyName = Literal[
+    "no_format",
+    "too_small",
+    "gpu_limit",
+    "price_limit",
+    "optimal",
+    "bound",
+    "unknown",
+]
 StopName = Literal["proven", "gap_reached", "time_limit", "cancelled", "memory", "numerics"]
 
 
@@ -65,6 +75,7 @@ class MemoryReport(Schema):
     work_gib: float = Field(description="Activations, logits and transfer buffers.")
     used_gib: float = Field(description="Sum of the four.")
     available_gib: float = Field(description="What the engine may fill.")
+    free_gib: float = Field(description="What is left; negative where it does not fit.")
 
 
 class StageReportSpec(Schema):
@@ -92,6 +103,12 @@ class Bottlenecks(Schema):
 
     prefill: str = Field(description="Slowest stage or link in prefill.")
     decode: str = Field(description="Slowest stage or link in decode.")
+    prefill_share: float = Field(description="Share of the latency of a batch that prefill takes.")
+    prefill_lead: float = Field(
+        description="How much longer the slowest stage of prefill takes than the next one, as a "
+        "share of its time; 0 with one stage."
+    )
+    decode_lead: float = Field(description="The same in decode.")
 
 
 class LimitReport(Schema):
@@ -103,14 +120,26 @@ class LimitReport(Schema):
     value: Figure = Field(description="Value of the plan; null without one.")
     slack: Figure = Field(description="What is left; negative where the limit is broken.")
     basis: str = Field(description="`asked`, or `uniform 4 bits` for the default quality limit.")
+    binding: bool | None = Field(
+        description="Whether the plan has no room left for its next step in this direction: a "
+        "faster format, one more GPU or stage, a thousandth of a time; null without a plan."
+    )
 
 
 class UnusedGpus(Schema):
-    """GPUs that the plan leaves free."""
+    """GPUs that the plan leaves free, and what is proven about them."""
 
     node: str = Field(description="Name of the node.")
     gpu: str = Field(description="GPU type.")
     count: int = Field(description="How many are left.")
+    why: WhyName = Field(
+        description="no_format: they run no format allowed; too_small: no layer fits them; "
+        "gpu_limit, price_limit: no room for one more; optimal, bound: no plan is better (by more "
+        "than the gap), with them or without; unknown: nothing is proven."
+    )
+    text: str = Field(
+        description="The same as a sentence, with what forcing one in loses where what_if is asked."
+    )
 
 
 class KernelReport(Schema):
@@ -262,6 +291,10 @@ class PlanAnswer(AnswerBase):
     )
     remedies: list[RemedyReport] = Field(description="If infeasible: what would help.")
     comparison: Comparison | None = Field(description="The even split; null if it cannot run.")
+    what_if: list[EffectReport] | None = Field(
+        description="What changes would gain, then what giving GPUs back or forcing them in would "
+        "lose; null where it was not asked."
+    )
 
 
 class BestKnown(Schema):

@@ -184,3 +184,7 @@ class CoefficientsRequest(Schema):
         description="What a plan must keep to. There is no default quality limit in this form.",
     )
     solver: SolverSpec = Field(default=SolverSpec(), description="When the search may stop.")
+    what_if: bool = Field(
+        default=False,
+        description="Whether to say too what changes would gain and what GPUs could be given back.",
+    )

@@ -40,6 +40,10 @@ class PlanRequest(Schema):
     objective: ObjectiveChoice = Field(default="latency", description="What to optimise.")
     limits: LimitsSpec = Field(default=LimitsSpec(), description="What a plan must keep to.")
     solver: SolverSpec = Field(default=SolverSpec(), description="When the search may stop.")
+    what_if: bool = Field(
+        default=False,
+        description="Whether to say too what changes would gain and what GPUs could be given back.",
+    )
     tables: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
         default=[],
         max_length=16,

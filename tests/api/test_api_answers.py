@@ -162,10 +162,11 @@ def test_plan_that_does_not_fit_is_refused(name, change, words, answered):
 def test_schemas_are_valid_and_describe_every_field(name):
     """JSON Schema 2020-12, and no field without a word on it."""
     schema = json_schema(name)
+    defined = schema.get("$defs", {})
     jsonschema.Draft202012Validator.check_schema(schema)
-    for title, definition in [("", schema), *schema.get("$defs", {}).items()]:
+    for title, definition in [("", schema), *defined.items()]:
         for field, form in definition.get("properties", {}).items():
-            target = schema["$defs"].get(form.get("$ref", "").rpartition("/")[2], {})
+            target = defined.get(form.get("$ref", "").rpartition("/")[2], {})
             assert form.get("description") or target.get("description"), f"{title}.{field}"
 
 
