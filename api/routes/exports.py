@@ -18,7 +18,7 @@ router = APIRouter(tags=["exports"])
 @router.post(
     "/v1/exports",
     response_model=ExportAnswer,
-    responses=declared(413, 415, 422, 429, 500),
+    responses=declared(413, 415, 422, 429, 500, 503),
     openapi_extra=json_body("ExportRequest"),
 )
 async def export_plan(body: Body, pool: Pool, caps: CapsOf) -> Response:

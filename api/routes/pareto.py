@@ -19,7 +19,7 @@ router = APIRouter(tags=["pareto"])
 @router.post(
     "/v1/pareto",
     response_model=ParetoAnswer,
-    responses=declared(413, 415, 422, 429, 500),
+    responses=declared(413, 415, 422, 429, 500, 503),
     openapi_extra=json_body("ParetoRequest"),
 )
 async def make_pareto(body: Body, pool: Pool, caps: CapsOf) -> Response:
