@@ -14,7 +14,16 @@ from api.schemas import pareto as out
 from api.schemas.answer import StatusName
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.request import PlanRequest
-from solver import Goal, ParetoPoint, ParetoProgress, ParetoSet, Status, StopReason, pareto
+from solver import (
+    Goal,
+    ParetoAxis,
+    ParetoPoint,
+    ParetoProgress,
+    ParetoSet,
+    Status,
+    StopReason,
+    pareto,
+)
 
 __all__ = ["for_objectives", "pareto_answer", "parse_pareto"]
 
@@ -155,15 +164,18 @@ def _coverage(found: ParetoSet) -> str:
     first = exact[0].goal if exact else found.axes[0].goal
     at = [axis.goal for axis in found.axes].index(first)
     gap = max((point.gaps[at] for point in found.points), default=0.0)
-    others = " and ".join(
-        f"less than {axis.step:.3g} {'s per token' if axis.goal.maximise else axis.goal.unit} in "
-        f"{_words(axis.goal)} ({axis.share:.1%} of its range)".replace("%", " %")
-        for axis in stepped
-    )
+    others = " and ".join(map(_step, stepped))
     return (
         f"Every plan is covered by one of these: at most {gap * PERCENT:.2g} % worse in "
         f"{_words(first)} and {others}."
     )
+
+
+def _step(axis: ParetoAxis) -> str:
+    """The resolution of an axis; its share of the range, unless it is all of that."""
+    unit = "s per token" if axis.goal.maximise else axis.goal.unit
+    share = f" ({axis.share * PERCENT:.1f} % of its range)" if axis.share < 1 else ""
+    return f"less than {axis.step:.3g} {unit} in {_words(axis.goal)}{share}"
 
 
 def _words(goal: Goal) -> str:

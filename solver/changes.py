@@ -20,7 +20,7 @@ from profiles.errors import InputError
 from profiles.units import GIB
 from solver.check import evaluate
 from solver.objective import Limits
-from solver.problem import BoolArray, FloatArray, PipelineProblem
+from solver.problem import AXES, BoolArray, FloatArray, PipelineProblem
 from solver.result import Evaluation, Plan
 
 __all__ = [
@@ -47,24 +47,6 @@ _LOOSER = {
     "latency_s": "latency",
     "price_usd_per_hour": "price",
 }
-_PER_GROUP = (
-    "group_formats",
-    "prefill_s",
-    "decode_s",
-    "embedding_prefill_s",
-    "embedding_decode_s",
-    "head_prefill_s",
-    "head_decode_s",
-    "weight_bytes",
-    "kv_bytes",
-    "embedding_bytes",
-    "head_bytes",
-    "shared_bytes",
-    "prefill_work_bytes",
-    "decode_work_bytes",
-    "head_prefill_work_bytes",
-    "head_decode_work_bytes",
-)
 
 
 class ChangeKind(StrEnum):
@@ -377,9 +359,14 @@ def _fewer_gpus(question: Question, *, device: int, fewer: int) -> Question:
         formats = problem.group_formats & ~is_of[:, None]
         return replace(question, problem=replace(problem, group_formats=formats))
     kept = np.flatnonzero(~is_of | (sizes <= left))
-    arrays = {name: getattr(problem, name)[kept] for name in _PER_GROUP}
+    arrays = {name: getattr(problem, name)[kept] for name in _of_groups()}
     smaller = replace(problem, groups=tuple(problem.groups[g] for g in kept), **arrays)
     return _edit_device(replace(question, problem=smaller), device, count=left)
+
+
+def _of_groups() -> Iterator[str]:
+    """Arrays of a problem whose first axis runs over stage groups."""
+    return (name for name, axes in AXES.items() if axes.startswith("G"))
 
 
 def _memory(question: Question, *, devices: Sequence[int]) -> Question:

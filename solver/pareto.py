@@ -75,8 +75,8 @@ class ParetoAxis:
         Its values over the points, in the unit of the goal; None without points.
     step, share
         Resolution: a point is less than ``step`` worse than any plan that it covers, in the unit of
-        the goal (throughput: in seconds per token), which is this share of the range; 0 for the
-        objective that is exact up to its gap.
+        the goal (throughput: in seconds per token), which is this share of the range, or all of it;
+        0 for the objective that is exact up to its gap.
     """
 
     goal: Goal
@@ -424,7 +424,7 @@ def _axis(sweep: _Sweep, kept: Sequence[Found], at: int) -> ParetoAxis:
         best=target.public(min(values)) if values else None,
         worst=target.public(max(values)) if values else None,
         step=step,
-        share=step / width if width > 0 else 0.0,
+        share=min(step / width, 1.0) if width > 0 else 0.0,
     )
 
 

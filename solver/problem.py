@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from profiles.errors import InputError
 
 __all__ = [
+    "AXES",
     "BatchOption",
     "BoolArray",
     "DeviceClass",
@@ -28,6 +29,37 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+AXES = {
+    "node_price_usd_per_hour": "U",
+    "layer_kinds": "L",
+    "loss_nats": "LF",
+    "layer_formats": "LF",
+    "group_formats": "GF",
+    "micro_batches": "M",
+    "prefill_s": "GFKM",
+    "decode_s": "GFKM",
+    "embedding_prefill_s": "GM",
+    "embedding_decode_s": "GM",
+    "head_prefill_s": "GM",
+    "head_decode_s": "GM",
+    "weight_bytes": "GFK",
+    "kv_bytes": "GK",
+    "embedding_bytes": "G",
+    "head_bytes": "G",
+    "shared_bytes": "G",
+    "prefill_work_bytes": "GM",
+    "decode_work_bytes": "GM",
+    "head_prefill_work_bytes": "GM",
+    "head_decode_work_bytes": "GM",
+    "prefill_link_s": "UUM",
+    "decode_link_s": "UUM",
+    "return_link_s": "UUM",
+    "prefill_occupancy_s": "UUM",
+    "decode_occupancy_s": "UUM",
+    "return_occupancy_s": "UUM",
+}
+"""What the axes of every array of a problem run over, by the letters above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,50 +267,15 @@ class PipelineProblem:
 
 def _shapes(problem: PipelineProblem) -> dict[str, tuple[int, ...]]:
     """Shape that each array must have."""
-    num_groups, num_formats = len(problem.groups), len(problem.format_names)
-    num_layers, num_kinds = len(problem.layer_kinds), len(problem.kind_names)
-    num_nodes, num_sizes = len(problem.node_names), len(problem.micro_batches)
-    per_stage = (num_groups, num_sizes)
-    between = (num_nodes, num_nodes, num_sizes)
-    return {
-        "node_price_usd_per_hour": (num_nodes,),
-        "layer_kinds": (num_layers,),
-        "loss_nats": (num_layers, num_formats),
-        "layer_formats": (num_layers, num_formats),
-        "group_formats": (num_groups, num_formats),
-        "micro_batches": (num_sizes,),
-        "prefill_s": (num_groups, num_formats, num_kinds, num_sizes),
-        "decode_s": (num_groups, num_formats, num_kinds, num_sizes),
-        "weight_bytes": (num_groups, num_formats, num_kinds),
-        "kv_bytes": (num_groups, num_kinds),
-        "embedding_bytes": (num_groups,),
-        "head_bytes": (num_groups,),
-        "shared_bytes": (num_groups,),
-        **dict.fromkeys(
-            (
-                "embedding_prefill_s",
-                "embedding_decode_s",
-                "head_prefill_s",
-                "head_decode_s",
-                "prefill_work_bytes",
-                "decode_work_bytes",
-                "head_prefill_work_bytes",
-                "head_decode_work_bytes",
-            ),
-            per_stage,
-        ),
-        **dict.fromkeys(
-            (
-                "prefill_link_s",
-                "decode_link_s",
-                "return_link_s",
-                "prefill_occupancy_s",
-                "decode_occupancy_s",
-                "return_occupancy_s",
-            ),
-            between,
-        ),
+    lengths = {
+        "L": len(problem.layer_kinds),
+        "K": len(problem.kind_names),
+        "F": len(problem.format_names),
+        "G": len(problem.groups),
+        "U": len(problem.node_names),
+        "M": len(problem.micro_batches),
     }
+    return {name: tuple(lengths[axis] for axis in axes) for name, axes in AXES.items()}
 
 
 def _check_shapes(problem: PipelineProblem) -> None:

@@ -1,6 +1,5 @@
 """Exports: what a plan becomes on vLLM, what is refused, and that the scripts are what they say."""
 
-import copy
 import json
 import os
 import random
@@ -19,6 +18,7 @@ from api.exports import launch
 from api.json_schemas import json_schema
 from api.work import Caps, export_work
 from profiles.catalogue import read_text
+from tests.api.mutations import mutated, values
 
 CAPS = Caps(max_time_limit_s=60, max_problem_size=2_000_000)
 MODELS = json.loads(read_text("models.json"))
@@ -548,29 +548,7 @@ def test_mutated_plan_files_are_told(tmp_path, three_types):
 # -- any input ------------------------------------------------------------------------------------
 
 
-VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 70),
-    st.sampled_from(
-        [10**9, 10**30, 0.5, -0.0, 1e308, "T4", "w4a16", "w3a16", "w8a8", "box", "A10"]
-    ),
-    st.text(max_size=10),
-    st.lists(st.integers(-1, 30), max_size=3),
-    st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
-)
-
-
-def places(value, path=()):
-    """Path of every value within a body."""
-    found = [path] if path else []
-    if isinstance(value, dict):
-        for key, item in value.items():
-            found += places(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            found += places(item, (*path, index))
-    return found
+VALUES = values(["T4", "w4a16", "w3a16", "w8a8", "box", "A10"])
 
 
 @settings(
@@ -582,18 +560,7 @@ def places(value, path=()):
 @given(data=st.data())
 def test_mutated_export_never_fails_inside(data, three_types):
     """Up to three values replaced or left out: an answer, or errors in words."""
-    body = copy.deepcopy({**three_types, "engine": "vllm"})
-    for _ in range(data.draw(st.integers(1, 3))):
-        path = data.draw(st.sampled_from(places(body)))
-        parent = body
-        for part in path[:-1]:
-            parent = parent[part]
-        if data.draw(st.booleans()):
-            parent[path[-1]] = data.draw(VALUES)
-        else:
-            del parent[path[-1]]
-        if not body:
-            break
+    body = mutated({**three_types, "engine": "vllm"}, data, VALUES)
     outcome = export_work(body, CAPS)
     assert outcome.failure is None
     assert bool(outcome.answer) is not bool(outcome.problems)

@@ -16,6 +16,7 @@ from api.reading import read_text
 from api.request import parse_request, prepare
 from api.settings import Settings
 from api.work import Caps, Outcome
+from tests.api.mutations import places
 
 VALUES = st.one_of(
     st.none(),
@@ -72,18 +73,6 @@ class BuildingPool:
 
     def close(self) -> None:
         pass
-
-
-def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Path of every value within a body."""
-    found = [path] if path else []
-    if isinstance(value, dict):
-        for key, item in value.items():
-            found += places(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            found += places(item, (*path, index))
-    return found
 
 
 def mutate(body: Any, data: st.DataObject) -> None:

@@ -1,6 +1,5 @@
 """Simulations over the command line and HTTP, and requests that answers repeat."""
 
-import copy
 import csv
 import io
 import json
@@ -21,6 +20,7 @@ from api.request import parse_request, prepare
 from api.schemas.simulation import SimulationAnswer
 from api.work import Caps, simulation_work
 from cost_model.gantt import GANTT_COLUMNS
+from tests.api.mutations import mutated, values
 
 CAPS = Caps(max_time_limit_s=60, max_problem_size=2_000_000)
 SINGLE = {"first_layer": 0, "last_layer": 1, "formats": "w16a16"}
@@ -401,28 +401,7 @@ def test_large_request_is_not_repeated(run, two_layers, tmp_path, monkeypatch):
 # -- any input ----------------------------------------------------------------------------------
 
 
-VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 70),
-    st.sampled_from([10**9, 10**30, 0.5, -0.0, 1e308, 1e-308]),
-    st.text(max_size=10),
-    st.sampled_from(["T4", "w4a16", "w16a16", "a", "b", "overlapped", "decode-first"]),
-    st.lists(st.integers(-1, 30), max_size=3),
-    st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
-)
-
-
-def places(value, path=()):
-    """Path of every value within a body."""
-    found = [path] if path else []
-    if isinstance(value, dict):
-        for key, item in value.items():
-            found += places(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            found += places(item, (*path, index))
-    return found
+VALUES = values(["T4", "w4a16", "w16a16", "a", "b", "overlapped", "decode-first"])
 
 
 @settings(
@@ -434,18 +413,9 @@ def places(value, path=()):
 @given(data=st.data())
 def test_mutated_simulation_never_fails_inside(data, ragged):
     """Up to three values replaced or left out: an answer, or errors in words."""
-    body = copy.deepcopy({**ragged, "start": "barrier", "order": "first-come", "gantt_rounds": 1})
-    for _ in range(data.draw(st.integers(1, 3))):
-        path = data.draw(st.sampled_from(places(body)))
-        parent = body
-        for part in path[:-1]:
-            parent = parent[part]
-        if data.draw(st.booleans()):
-            parent[path[-1]] = data.draw(VALUES)
-        else:
-            del parent[path[-1]]
-        if not body:
-            break
+    body = mutated(
+        {**ragged, "start": "barrier", "order": "first-come", "gantt_rounds": 1}, data, VALUES
+    )
     outcome = simulation_work(body, CAPS)
     assert outcome.failure is None
     assert bool(outcome.answer) is not bool(outcome.problems)

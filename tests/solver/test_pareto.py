@@ -53,6 +53,7 @@ def check_against_all_plans(problem, goals, limits=None, points=6, stop=EXACT) -
     covered = np.zeros(len(every), dtype=bool)
     steps = np.array([axis.step for axis in found.axes])
     gaps = np.array([stop.gap if axis.step == 0 else 0.0 for axis in found.axes])
+    assert all(0 <= axis.share <= 1 for axis in found.axes)
     for point in found.points:
         values, bounds = minimised(found, point.values), minimised(found, point.bounds)
         assert not violations(problem, evaluate(problem, point.plan), limits)

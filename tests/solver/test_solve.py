@@ -19,6 +19,7 @@ from solver import (
 )
 from solver.backends.highs import HighsBackend
 from solver.linear import BackendResult, BackendStop
+from solver.problem import AXES
 from solver.search import Search
 from solver.target import Target
 from tests.solver.hand_made import layers_per_stage, only_w16, pipeline
@@ -313,24 +314,8 @@ def test_order_of_the_devices_does_not_matter(seed):
         ),
         **{
             name: getattr(problem, name)[order]
-            for name in (
-                "group_formats",
-                "prefill_s",
-                "decode_s",
-                "embedding_prefill_s",
-                "embedding_decode_s",
-                "head_prefill_s",
-                "head_decode_s",
-                "weight_bytes",
-                "kv_bytes",
-                "embedding_bytes",
-                "head_bytes",
-                "shared_bytes",
-                "prefill_work_bytes",
-                "decode_work_bytes",
-                "head_prefill_work_bytes",
-                "head_decode_work_bytes",
-            )
+            for name, axes in AXES.items()
+            if axes.startswith("G")
         },
     )
     here, there = solve(problem, stop=EXACT), solve(turned, stop=EXACT)
