@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -60,9 +61,10 @@ def wait_until(condition, seconds=20.0):
 
 
 def a_long_search():
-    """A request that is solved for as long as it may be: ten GPUs that differ, 60 layers."""
-    num, layers = 8, 40
-    loss = [[0.0, 0.01 * (1 + (7 * i) % 13)] for i in range(layers)]
+    """A request that is solved for as long as it may be: ten GPUs and 60 layers, all different."""
+    draw = random.Random(1)
+    num, layers, sizes = 10, 60, (1, 2, 4, 8)
+    cost = [draw.uniform(0.5, 1.5) for _ in range(layers)]
     speed = [1 + 0.37 * i for i in range(num)]
     return {
         "kind": "coefficients",
@@ -70,17 +72,20 @@ def a_long_search():
         "devices": [{"name": f"d{i}", "node": f"n{i}", "memory_gib": 6} for i in range(num)],
         "groups": [{"device": f"d{i}"} for i in range(num)],
         "formats": [{"name": "w16a16", "bits": 16}, {"name": "w8a16", "bits": 8}],
-        "layer_kinds": [0] * layers,
-        "loss_nats": loss,
-        "micro_batches": [1, 2, 4, 8],
+        "kinds": [f"layer {i}" for i in range(layers)],
+        "layer_kinds": list(range(layers)),
+        "loss_nats": [[0.0, draw.uniform(0.01, 0.2)] for _ in range(layers)],
+        "micro_batches": sizes,
         "batches": [{"size": 32}],
         "prompt_tokens": 64,
         "output_tokens": 50,
-        "prefill_ms": [[[[m / s for m in (1, 2, 4, 8)]] for f in (1, 2)] for s in speed],
-        "decode_ms": [[[[(1 + m) / s / f for m in (1, 2, 4, 8)]] for f in (1, 2)] for s in speed],
-        "weight_mib": [[[1000.0], [500.0]]] * num,
-        "kv_mib": [[1.0]] * num,
-        "limits": {"quality_loss_nats": 0.9},
+        "prefill_ms": [[[[c * m / s for m in sizes] for c in cost]] * 2 for s in speed],
+        "decode_ms": [
+            [[[c * (1 + m) / s / f for m in sizes] for c in cost] for f in (1, 2)] for s in speed
+        ],
+        "weight_mib": [[[1000.0 * c / f for c in cost] for f in (1, 2)]] * num,
+        "kv_mib": [[draw.uniform(0.5, 1.5) for _ in range(layers)]] * num,
+        "limits": {"quality_loss_nats": 2.0},
         "solver": {"gap": 0, "time_limit_s": 50},
     }
 
