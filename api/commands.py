@@ -8,7 +8,6 @@ import typer
 
 from api.cli_input import Overrides, read_plan, read_request
 from api.comparisons import compared
-from api.prepared import Prepared
 from api.progress import ProgressLine, run_until_interrupt
 from api.render import show
 from api.render_comparison import show_comparison
@@ -58,7 +57,7 @@ def plan_to(
     outputs = {"--output": output, PLOT_OPTION: plot}
     _check_plot(plot)
     prepared = read_request(request, overrides, outputs)
-    answer = _search(request, prepared, lambda hooks: plan(prepared, hooks=hooks))
+    answer = _search(request, lambda hooks: plan(prepared, hooks=hooks))
     _write(answer, output, as_json=as_json)
     _write_plot(answer, plot)
     return _EXIT_CODES[answer.status]
@@ -80,7 +79,7 @@ def evaluate_to(
     prepared = read_request(request, overrides, outputs)
     spec = read_plan(plan_file, outputs)
     answer = _search(
-        plan_file, prepared, lambda hooks: judge(prepared, spec, with_solve=with_solve, hooks=hooks)
+        plan_file, lambda hooks: judge(prepared, spec, with_solve=with_solve, hooks=hooks)
     )
     _write(answer, output, as_json=as_json)
     _write_plot(answer, plot)
@@ -98,15 +97,15 @@ def compare_to(
     """Set baselines beside the best plan for a request and write the answer; see `plan_to`."""
     _check_plot(plot)
     prepared = read_request(request, overrides, {"--output": output, PLOT_OPTION: plot})
-    answer = _search(request, prepared, lambda hooks: compared(prepared, hooks=hooks))
+    answer = _search(request, lambda hooks: compared(prepared, hooks=hooks))
     write_answer(answer, lambda console: show_comparison(answer, console), output, as_json=as_json)
     _write_bars(answer, plot)
     return _EXIT_CODES[answer.status]
 
 
-def _search(source: str, prepared: Prepared, work: Callable[[Hooks], Answer]) -> Answer:
+def _search(source: str, work: Callable[[Hooks], Answer]) -> Answer:
     """Run a search with progress on standard error, ended early by Ctrl-C."""
-    line = ProgressLine(prepared.objective.goal.unit)
+    line = ProgressLine()
 
     def tell() -> None:
         line.close()

@@ -27,14 +27,11 @@ class ProgressLine:
 
     Parameters
     ----------
-    unit
-        Unit of the objective.
     stream
         Where to write; standard error by default.
     """
 
-    def __init__(self, unit: str, stream: TextIO | None = None) -> None:
-        self._unit = unit
+    def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._is_terminal = self._stream.isatty()
         self._last_s = QUIET_S - PLAIN_EVERY_S
@@ -54,17 +51,12 @@ class ProgressLine:
 
     def text(self, progress: Progress) -> str:
         """One line on a state."""
-        best = self._value(progress.incumbent, "none yet")
-        bound = self._value(progress.bound, "none yet")
+        unit = progress.goal.unit
+        best, bound = _value(progress.incumbent, unit), _value(progress.bound, unit)
         gap = "" if progress.gap is None else f", gap {progress.gap:.2%}"
         return (
             f"{progress.elapsed_s:5.0f} s  {progress.phase}: best plan {best}, bound {bound}{gap}"
         )
-
-    def _value(self, value: float | None, otherwise: str) -> str:
-        if value is None or not isfinite(value):
-            return otherwise
-        return with_unit(f"{value:.4g}", self._unit)
 
     def close(self) -> None:
         """Take the line away."""
@@ -72,6 +64,12 @@ class ProgressLine:
             self._stream.write(CLEAR_LINE)
             self._stream.flush()
             self._is_open = False
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None or not isfinite(value):
+        return "none yet"
+    return with_unit(f"{value:.4g}", unit)
 
 
 def run_until_interrupt(

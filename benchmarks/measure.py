@@ -39,7 +39,8 @@ class Watch:
 
     def see(self, progress: Progress) -> None:
         """Take note of a step of the search."""
-        self.note(progress.gap)
+        if progress.phase == "search":  # a tie-break is not timed
+            self.note(progress.gap)
 
     def note(self, gap: float | None) -> None:
         """Take note of a gap that is proven now."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from solver.objective import Goal
+
 __all__ = [
     "OPTIMAL_GAP",
     "Evaluation",
@@ -179,9 +181,15 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """State of a running search; what is not known yet is None."""
+    """
+    State of a running search; what is not known yet is None.
+
+    Incumbent and bound are values of ``goal``: that of the request, or latency in the phase
+    ``tie-break``, which looks for the fastest of equally good plans.
+    """
 
     elapsed_s: float
+    goal: Goal
     incumbent: float | None
     bound: float | None
     gap: float | None

@@ -237,6 +237,7 @@ class Search:
         self.on_progress(
             Progress(
                 elapsed_s=monotonic() - self._begun,
+                goal=self.objective.goal,
                 incumbent=incumbent,
                 bound=known,
                 gap=relative_gap(incumbent, known) if both else None,  # type: ignore[arg-type]

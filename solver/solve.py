@@ -90,7 +90,7 @@ def solve(
         backend=backend_of(backend),
     )
     result = search.run()
-    tie = _break_tie(search, result)
+    tie = _break_tie(search, result, monotonic() - begun)
     best = tie or result
     remedies: tuple[Remedy, ...] = ()
     if result.is_infeasible:
@@ -105,7 +105,7 @@ def solve(
     )
 
 
-def _break_tie(search: Search, result: SearchResult) -> SearchResult | None:
+def _break_tie(search: Search, result: SearchResult, elapsed_s: float) -> SearchResult | None:
     """Least latency among the plans that reach the goal, where many do."""
     goal = search.objective.goal
     if result.incumbent is None:
@@ -119,6 +119,12 @@ def _break_tie(search: Search, result: SearchResult) -> SearchResult | None:
     name = _LIMIT_OF[goal]
     before = getattr(search.limits, name)
     tightest = limit if before is None else min(limit, before)
+    tell = search.on_progress
+
+    def tell_on(progress: Progress) -> None:
+        if tell is not None:
+            tell(replace(progress, elapsed_s=elapsed_s + progress.elapsed_s))
+
     second = Search(
         problem=search.problem,
         objective=Objective(goal=Goal.LATENCY),
@@ -126,7 +132,7 @@ def _break_tie(search: Search, result: SearchResult) -> SearchResult | None:
         stop=search.stop,
         deadline=search.deadline,
         start=(result.incumbent.plan,),
-        on_progress=None,
+        on_progress=tell_on,
         cancelled=search.cancelled,
         phase="tie-break",
         backend=search.backend,

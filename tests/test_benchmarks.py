@@ -17,7 +17,7 @@ from benchmarks.page import page, table
 from benchmarks.results import GAPS, FamilyResult, Measured, Run, load_results, save_result
 from benchmarks.runs import described, run_family
 from profiles.errors import InputError
-from solver import Progress
+from solver import Goal, Progress
 
 FAMILIES = load_families()
 
@@ -160,7 +160,9 @@ def test_seconds_are_medians_and_a_missed_gap_counts_as_infinite():
 def test_watch_notes_the_first_time_but_for_rounding():
     watch = Watch()
     for gap in (None, 0.2, 0.0100000000001, 0.009):
-        watch.see(Progress(elapsed_s=0, incumbent=1, bound=1, gap=gap, phase="search"))
+        watch.see(
+            Progress(elapsed_s=0, goal=Goal.LATENCY, incumbent=1, bound=1, gap=gap, phase="search")
+        )
     five, one, tenth, hundredth = watch.reached
     assert five == one
     assert five is not None

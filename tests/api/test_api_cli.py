@@ -16,7 +16,7 @@ from api.cli import app
 from api.example_files import example_names, example_path, examples_folder
 from api.progress import ProgressLine, run_until_interrupt
 from profiles.errors import BackendError
-from solver import Progress, SolveReport, Status, StopReason
+from solver import Goal, Progress, SolveReport, Status, StopReason
 
 
 @pytest.fixture
@@ -325,13 +325,20 @@ def test_every_command_and_option_is_explained(name, command):
 
 def progress(elapsed_s, incumbent=2.0, gap=0.5):
     """A state of a search."""
-    return Progress(elapsed_s=elapsed_s, incumbent=incumbent, bound=1.0, gap=gap, phase="search")
+    return Progress(
+        elapsed_s=elapsed_s,
+        goal=Goal.LATENCY,
+        incumbent=incumbent,
+        bound=1.0,
+        gap=gap,
+        phase="search",
+    )
 
 
 def test_progress_is_silent_for_two_seconds_then_now_and_then():
     """On something that is no terminal: a line every ten seconds."""
     stream = io.StringIO()
-    line = ProgressLine("s", stream)
+    line = ProgressLine(stream)
     for elapsed_s in (0.5, 1.9, 2.1, 3.0, 11.0, 12.2):
         line(progress(elapsed_s))
     line.close()
@@ -345,7 +352,7 @@ def test_progress_rewrites_one_line_on_a_terminal(monkeypatch):
     """And takes it away at the end."""
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
-    line = ProgressLine("s", stream)
+    line = ProgressLine(stream)
     line(progress(2.5))
     line.close()
     assert stream.getvalue().endswith("\r\x1b[2K")

@@ -220,7 +220,12 @@ def test_no_time_at_all_is_unknown_or_feasible_never_infeasible():
 
 def test_a_tie_break_that_is_cut_short_is_told():
     """The fewest GPUs are proven at once, the fastest plan on them is not."""
-    proven, asked = [], []
+    proven, asked, told = [], [], []
+
+    def see(progress):
+        told.append(progress)
+        if progress.gap == 0:
+            proven.append(progress)
 
     def cancelled():
         asked.extend(proven)
@@ -230,12 +235,16 @@ def test_a_tie_break_that_is_cut_short_is_told():
         big_problem(),
         objective=Objective(goal=Goal.GPUS),
         stop=StopRule(gap=0.0),
-        on_progress=lambda told: proven.append(told) if told.gap == 0 else None,
+        on_progress=see,
         cancelled=cancelled,
     )
     assert report.status is Status.OPTIMAL
     assert report.secondary_gap > 0
     assert report.stop_reason is StopReason.CANCELLED
+    last = told[-1]
+    assert (last.phase, last.goal) == ("tie-break", Goal.LATENCY)
+    assert last.gap == pytest.approx(report.secondary_gap)
+    assert [each.elapsed_s for each in told] == sorted(each.elapsed_s for each in told)
 
 
 @pytest.mark.parametrize("goal", list(Goal))
