@@ -42,7 +42,8 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list | tuple):
-        return "a list" if value else "an empty list"
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return f"a {kind}" if value else f"an empty {kind}"
     if value is None:
         return "empty (null)"
     text = str(value).lower() if isinstance(value, bool) else repr(value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from solver.baselines.judging import Judged, best_of
+from solver.baselines.judging import best_of
 from solver.baselines.layouts import (
     even_counts,
     shared_formats,
@@ -14,7 +14,7 @@ from solver.objective import Limits, Objective
 from solver.problem import PipelineProblem
 from solver.result import Evaluation, Plan
 
-__all__ = ["even_plans", "even_split", "nearest_even_split"]
+__all__ = ["even_plans", "even_split"]
 
 
 def even_split(
@@ -37,17 +37,10 @@ def even_split(
     tuple or None
         The best such plan with its values; None where none keeps the limits.
     """
-    found = nearest_even_split(problem, limits, objective)
+    found = best_of(problem, even_plans(problem, single_gpus(problem)), limits, objective)
     if found is None or found.violations:
         return None
     return found.plans[0], found.evaluation
-
-
-def nearest_even_split(
-    problem: PipelineProblem, limits: Limits, objective: Objective
-) -> Judged | None:
-    """The best even split or, where none keeps the limits, the one that breaks them least."""
-    return best_of(problem, even_plans(problem, single_gpus(problem)), limits, objective)
 
 
 def even_plans(problem: PipelineProblem, order: list[int]) -> Iterator[Plan]:

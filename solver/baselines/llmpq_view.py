@@ -82,7 +82,7 @@ def for_each_batch(
             answer = Proposal(reason=str(error).rstrip("."))
         best = better(best, answer.judged, objective)
         reason = reason or answer.reason
-    return Proposal(judged=best, reason="" if best else reason)
+    return Proposal(judged=best, reason="" if best else budget.no_plan(reason))
 
 
 def _by_type(problem: PipelineProblem, own: LlmPqProblem) -> LlmPqProblem:

@@ -26,27 +26,28 @@ Shares = Callable[[PipelineProblem, list[int], int, BatchOption], FloatArray]
 
 
 def memory_proportional(
-    problem: PipelineProblem, limits: Limits, objective: Objective, _budget: Budget
+    problem: PipelineProblem, limits: Limits, objective: Objective, budget: Budget
 ) -> Proposal:
     """Layers in proportion to what a GPU has for weights, KV cache and work space."""
-    return _proposed(problem, limits, objective, _memory)
+    return _proposed(problem, limits, objective, _memory, budget)
 
 
 def speed_proportional(
-    problem: PipelineProblem, limits: Limits, objective: Objective, _budget: Budget
+    problem: PipelineProblem, limits: Limits, objective: Objective, budget: Budget
 ) -> Proposal:
     """Layers in proportion to how fast a GPU serves the batch through one layer."""
-    return _proposed(problem, limits, objective, _speeds)
+    return _proposed(problem, limits, objective, _speeds, budget)
 
 
 def _proposed(
-    problem: PipelineProblem, limits: Limits, objective: Objective, shares: Shares
+    problem: PipelineProblem, limits: Limits, objective: Objective, shares: Shares, budget: Budget
 ) -> Proposal:
     order = single_gpus(problem)
     if not order:
         return Proposal(reason=NO_SINGLE_GPU)
-    found = best_of(problem, _plans(problem, order, shares), limits, objective)
-    return Proposal(judged=found, reason="" if found else NO_FORMAT)
+    plans = budget.while_left(_plans(problem, order, shares))
+    found = best_of(problem, plans, limits, objective)
+    return Proposal(judged=found, reason="" if found else budget.no_plan(NO_FORMAT))
 
 
 def _plans(problem: PipelineProblem, order: list[int], shares: Shares) -> Iterator[Plan]:

@@ -38,25 +38,25 @@ Plans = Callable[[PipelineProblem, list[int], int, BatchOption], Iterator[Plan]]
 
 
 def uniform(
-    problem: PipelineProblem, limits: Limits, objective: Objective, _budget: Budget
+    problem: PipelineProblem, limits: Limits, objective: Objective, budget: Budget
 ) -> Proposal:
     """
     Equal layer counts at the most bits that fit; prefill micro-batches that divide decode's.
 
     Layers left over go to the stages before the last: the released code leaves that open.
     """
-    return _widest(problem, limits, objective, _uniform_plans)
+    return _widest(problem, limits, objective, _uniform_plans, budget)
 
 
 def pipeedge(
-    problem: PipelineProblem, limits: Limits, objective: Objective, _budget: Budget
+    problem: PipelineProblem, limits: Limits, objective: Objective, budget: Budget
 ) -> Proposal:
     """The least slowest stage of decode, at the most bits that fit; prefill in the same sizes."""
-    return _widest(problem, limits, objective, _pipeedge_plans)
+    return _widest(problem, limits, objective, _pipeedge_plans, budget)
 
 
 def _widest(
-    problem: PipelineProblem, limits: Limits, objective: Objective, plans: Plans
+    problem: PipelineProblem, limits: Limits, objective: Objective, plans: Plans, budget: Budget
 ) -> Proposal:
     """Plans at the most bits at which memory holds one; of these the best."""
     order = single_gpus(problem)[: problem.num_layers]
@@ -73,13 +73,15 @@ def _widest(
             for width in sorted({bits[f] for f in formats}, reverse=True):
                 chosen = [f for f in formats if bits[f] == width]
                 tried = (plan for f in chosen for plan in plans(problem, order, f, batch))
-                found = best_of(problem, tried, limits, objective) or found
+                found = best_of(problem, budget.while_left(tried), limits, objective) or found
                 if found is not None and all(v.limit != "memory" for v in found.violations):
                     break
         except InputError as error:
             reason = str(error)
         best = better(best, found, objective)
-    return Proposal(judged=best, reason="" if best else reason or _needs(problem, order, formats))
+    if best is None:
+        return Proposal(reason=budget.no_plan(reason or _needs(problem, order, formats)))
+    return Proposal(judged=best)
 
 
 def _uniform_plans(

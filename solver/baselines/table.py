@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from solver.baselines.budget import Budget
-from solver.baselines.even import nearest_even_split
+from solver.baselines.even import even_plans
 from solver.baselines.even_tp import even_split_tp
-from solver.baselines.judging import Proposal
+from solver.baselines.judging import Proposal, best_of
+from solver.baselines.layouts import single_gpus
 from solver.baselines.llmpq_search import adabits, llmpq_search
 from solver.baselines.per_type import pipeline_per_type
 from solver.baselines.proportional import memory_proportional, speed_proportional
@@ -58,11 +59,12 @@ class Baseline:
 
 
 def _even(
-    problem: PipelineProblem, limits: Limits, objective: Objective, _budget: Budget
+    problem: PipelineProblem, limits: Limits, objective: Objective, budget: Budget
 ) -> Proposal:
-    found = nearest_even_split(problem, limits, objective)
-    reason = "" if found else "no format is run by all GPUs, each a stage by itself"
-    return Proposal(judged=found, reason=reason)
+    plans = budget.while_left(even_plans(problem, single_gpus(problem)))
+    found = best_of(problem, plans, limits, objective)
+    reason = budget.no_plan("no format is run by all GPUs, each a stage by itself")
+    return Proposal(judged=found, reason="" if found else reason)
 
 
 BASELINES = (
