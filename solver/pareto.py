@@ -297,6 +297,10 @@ class _Sweep:
         if is_worth_stairs(zones):
             prove_stairs(zones, best, self.steps[0])
         self._go_through(self._parts(whole, best))
+        while self.left and zones.stopped is StopReason.TIME_LIMIT and not zones.is_over():
+            again, self.left = self.left, []
+            zones.stopped, zones.share_of_time = None, 1 / len(again)
+            self._go_through(again)
 
     def _set_steps(self) -> None:
         zones = self.zones

@@ -31,8 +31,7 @@ LIMIT_OF = {
 
 # Values within this share are the same.
 _SAME = 1e-9
-# One search may take this share of the time left, so that none takes all of it.
-_SHARE_OF_TIME = 0.25
+_LEAST_SHARE_S = 1.0
 _MOST_STARTS = 4
 _BISECTIONS = 30
 
@@ -104,6 +103,8 @@ class Zones:
         What was found, and what is known.
     least, ranges
         By objective, once known: bound on its least value; width of the values of interest.
+    share_of_time
+        Of the time left, what one search may take, so that none takes all of it.
     stopped
         What ended a search early, if anything did.
     """
@@ -119,6 +120,7 @@ class Zones:
     proofs: list[Proof] = field(default_factory=list)
     least: list[float] = field(default_factory=lambda: [0.0])
     ranges: list[float] = field(default_factory=list)
+    share_of_time: float = 0.25
     stopped: StopReason | None = None
     num_searches: int = 0
     num_reused: int = 0
@@ -267,12 +269,13 @@ class Zones:
     ) -> SearchResult:
         self.num_searches += 1
         now = monotonic()
+        left_s = max(self.deadline - now, 0.0)
         search = Search(
             problem=self.problem,
             objective=target.objective,
             limits=limits,
             stop=replace(self.stop, gap=gap),
-            deadline=now + max(self.deadline - now, 0.0) * _SHARE_OF_TIME,
+            deadline=now + max(left_s * self.share_of_time, min(left_s, _LEAST_SHARE_S)),
             start=starts,
             cancelled=self.cancelled,
             backend=self.backend,
