@@ -50,6 +50,17 @@ def export_plan_to(
 
 
 def _write_files(answer: ExportAnswer, folder: Path) -> None:
+    others = sorted(
+        path.name
+        for pattern in ("launch*.sh", "recipe.yaml")
+        for path in folder.glob(pattern)
+        if path.name not in answer.files
+    )
+    if others:
+        stop(
+            f"{folder} holds another export, of which {', '.join(others)} would stay; remove it "
+            "or choose another --output."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in answer.files.items():

@@ -22,6 +22,8 @@ _POSITION_FIELDS = (
     "max_seq_len",
     "seq_length",
 )
+# Rotary embeddings whose positions are stated before scaling.
+_SCALED_ROPE = ("linear", "dynamic", "yarn")
 
 
 def model_from_config(config: Mapping[str, object], name: str, pointer: str = "") -> Model:
@@ -88,9 +90,24 @@ def _model(fields: ConfigFields, family: Family, name: str) -> Model:
         pretrained=True,
         source=_source(fields),
         small_weights=family.final_vectors * hidden,
-        max_positions=fields.optional_integer(*_POSITION_FIELDS),
+        max_positions=_max_positions(fields),
         model_type=fields.text("model_type"),
     )
+
+
+def _max_positions(fields: ConfigFields) -> int | None:
+    """Positions, as many times as they are scaled, where the file does not count that already."""
+    positions = fields.optional_integer(*_POSITION_FIELDS)
+    scaling = fields.nested("rope_scaling") or fields.nested("rope_parameters")
+    is_gemma = fields.text("model_type", "").startswith("gemma3")  # its positions are scaled ones
+    if positions is None or scaling is None or is_gemma:
+        return positions
+    kind = scaling.text("rope_type", scaling.text("type", "default"))
+    if kind not in _SCALED_ROPE:
+        return positions
+    original = scaling.optional_integer("original_max_position_embeddings")
+    before = original if kind == "yarn" and original is not None else positions
+    return round(before * scaling.number("factor", default=1.0))
 
 
 def _family_notes(fields: ConfigFields, model: Model) -> tuple[str, ...]:

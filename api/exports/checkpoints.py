@@ -35,7 +35,8 @@ class Checkpoint:
     kind
         `PUBLISHED` or `COMPRESSED`.
     folder
-        Where it is: the model's repository, or the folder that the recipe is to write.
+        Where it is: the model's repository, empty where none is known, or the folder that the
+        recipe is to write.
     text
         What it is and how it is made, in a sentence or two.
     file, recipe
@@ -53,17 +54,18 @@ def checkpoint_of(given: ExportInput) -> Checkpoint:
     """The checkpoint of a plan."""
     names = [name for stage in given.stages for name in stage.formats]
     formats = {name: find_format(name) for name in dict.fromkeys(names)}
-    repository = model_repository(given.model.name) or given.model.name
+    repository = model_repository(given.model.name)
+    weights = repository or f"the weights of {given.model.name}"
     if all(each.weight_bits == _FULL_BITS for each in formats.values()):
-        text = f"Weights of {repository} as they are."
-        return Checkpoint(kind=PUBLISHED, folder=repository, text=text)
+        text = f"Serves {weights} as published."
+        return Checkpoint(kind=PUBLISHED, folder=repository or "", text=text)
     width = names[0] if len(formats) == 1 else "mixed"
     return Checkpoint(
         kind=COMPRESSED,
         folder=f"./{given.model.name}-{width}",
         text=(
             f"Needs a compressed-tensors checkpoint ({_ranges(names)}; 16 bits for embedding and "
-            f"head): llm-compressor makes it from {repository} with oneshot(model, dataset=..., "
+            f"head): llm-compressor makes it from {weights} with oneshot(model, dataset=..., "
             "recipe='recipe.yaml', output_dir=...)."
         ),
         file="recipe.yaml",

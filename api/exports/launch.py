@@ -12,6 +12,7 @@ __all__ = ["CHECKPOINT", "HEAD_ADDRESS", "KvCache", "Launch", "NodeLaunch", "scr
 CHECKPOINT, HEAD_ADDRESS = "$CHECKPOINT", "$HEAD_ADDRESS"
 """Words of a command that stand for a variable of the script."""
 
+_MODEL_NAME = "served-model-name"
 _VARIABLES = (CHECKPOINT, HEAD_ADDRESS)
 
 
@@ -113,7 +114,7 @@ def _lines(launch: Launch, position: int, title: str) -> Iterator[str]:
     yield "set -euo pipefail"
     words = {word for command in node.commands for word in command}
     if CHECKPOINT in words:
-        yield f"CHECKPOINT=${{CHECKPOINT:-{shlex.quote(launch.checkpoint.folder)}}}"
+        yield _checkpoint_line(launch)
     if any(HEAD_ADDRESS in word for word in words):
         head = shlex.quote(f"set it to the address of node {launch.nodes[0].name}")
         yield f": ${{HEAD_ADDRESS:?{head}}}"
@@ -122,6 +123,13 @@ def _lines(launch: Launch, position: int, title: str) -> Iterator[str]:
     *first, last = node.commands
     yield from map(_command, first)
     yield f'exec {_command(last)} \\\n  "$@"'
+
+
+def _checkpoint_line(launch: Launch) -> str:
+    if launch.checkpoint.folder:
+        return f"CHECKPOINT=${{CHECKPOINT:-{shlex.quote(launch.checkpoint.folder)}}}"
+    wanted = shlex.quote(f"set it to the folder or repository of {launch.settings[_MODEL_NAME]}")
+    return f": ${{CHECKPOINT:?{wanted}}}"
 
 
 def _stage_lines(stages: Sequence[LaunchStage]) -> Iterator[str]:

@@ -42,6 +42,7 @@ def vllm_launch(given: ExportInput) -> Launch:
     _check_gpus(given, problems)
     _check_tensor_parallel(given, problems)
     _check_kernels(given, problems)
+    _check_length(given, problems)
     placement = placement_of(given.stages, problems)
     checkpoint = checkpoint_of(given)
     settings = _settings(given, checkpoint, placement, problems)
@@ -93,6 +94,17 @@ def _check_kernels(given: ExportInput, problems: ProblemList) -> None:
                     f"(sm{stage.gpu.compute_capability}) that hetplan knows of; plan again with "
                     "`engine: vllm`.",
                 )
+
+
+def _check_length(given: ExportInput, problems: ProblemList) -> None:
+    tokens, most = given.workload.longest_tokens, given.model.max_positions
+    if most is not None and tokens > most:
+        problems.add(
+            "/request/workload",
+            f"Prompt and output are {tokens} tokens together, {given.model.name} has {most} "
+            "positions, and vLLM refuses a longer --max-model-len; shorten them, or give the "
+            "model's config.json with the rope_scaling that its checkpoint has.",
+        )
 
 
 def _data_type(given: ExportInput, problems: ProblemList) -> str:
@@ -262,12 +274,7 @@ def _of_kernels(given: ExportInput) -> Iterator[str]:
 
 
 def _of_sizes(given: ExportInput) -> Iterator[str]:
-    plan, tokens, most = given.plan, given.workload.longest_tokens, given.model.max_positions
-    if most is not None and tokens > most:
-        yield (
-            f"vLLM takes --max-model-len {tokens}, above the {most} positions of "
-            f"{given.model.name}, only where its config.json scales them (rope_scaling)."
-        )
+    plan = given.plan
     if plan.decode_micro_batch < plan.batch_size:
         yield (
             f"vLLM forms its own micro-batches: prefill is capped at {plan.prefill_micro_batch} "

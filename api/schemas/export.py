@@ -56,7 +56,10 @@ class CheckpointReport(Schema):
     """The weights that the engine loads."""
 
     kind: str = Field(description="`published` or `compressed-tensors`.")
-    folder: str = Field(description="Where it is: a repository, or the folder to make.")
+    folder: str = Field(
+        description="Where it is: a repository, or the folder to make; "
+        "empty where the model's repository is not known."
+    )
     text: str = Field(description="What it is, and how it is made.")
 
 

@@ -384,13 +384,25 @@ def test_micro_batches_of_decode_are_warned_of(two_nodes):
     assert "decode in 2s cannot be asked for" in told
 
 
-def test_more_tokens_than_positions_are_warned_of():
-    """Llama-2 has 4,096 unless scaled."""
+def test_more_tokens_than_positions_are_refused():
+    """Llama-2 has 4,096."""
     body = body_of("llama-2-7b", {"a": {"A10": 1}}, [stage("a", "A10", 0, 31, "w4a16")])
-    for output_tokens, is_warned in ((3996, False), (3997, True)):
-        body["request"]["workload"]["output_tokens"] = output_tokens
-        told = " ".join(exported(body)["warnings"])
-        assert ("--max-model-len 4097, above the 4096 positions" in told) is is_warned
+    body["request"]["workload"]["output_tokens"] = 3996
+    assert exported(body)["settings"]["max-model-len"] == 4096
+    body["request"]["workload"]["output_tokens"] = 3997
+    ((pointer, text),) = refusals(body)
+    assert pointer == "/request/workload"
+    assert "4097 tokens together, llama-2-7b has 4096 positions" in text
+
+
+def test_scaled_positions_are_launched():
+    """Twice as many by the rope_scaling of the model's own config.json."""
+    body = body_of("llama-2-7b", {"a": {"A10": 1}}, [stage("a", "A10", 0, 31, "w4a16")])
+    (entry,) = (each for each in MODELS if each["name"] == "llama-2-7b")
+    config = entry["config"] | {"rope_scaling": {"type": "linear", "factor": 2.0}}
+    body["request"]["model"] = {"name": "long", "config": config}
+    body["request"]["workload"]["output_tokens"] = 4900
+    assert exported(body)["settings"]["max-model-len"] == 5000
 
 
 # -- scripts --------------------------------------------------------------------------------------
@@ -430,10 +442,13 @@ def test_odd_names_reach_the_command_whole(two_nodes, tmp_path):
     two_nodes["request"]["cluster"]["nodes"][0]["name"] = "π (box)"
     two_nodes["plan"]["stages"][0]["node"] = "π (box)"
     script = exported(two_nodes)["files"]["launch-1.sh"]
-    out, error = run_script(script, tmp_path, HEAD_ADDRESS="h")
+    out, error = run_script(script, tmp_path, HEAD_ADDRESS="h", CHECKPOINT="/my own/weights")
     assert error == ""
-    assert out[2:5] == ["my (own) model", "--served-model-name", "my (own) model"]
-    assert "set it to the address of node π (box)" in run_script(script, tmp_path)[1]
+    assert out[2:5] == ["/my own/weights", "--served-model-name", "my (own) model"]
+    no_weights = run_script(script, tmp_path, HEAD_ADDRESS="h")[1]
+    assert "set it to the folder or repository of my (own) model" in no_weights
+    no_head = run_script(script, tmp_path, CHECKPOINT="/w")[1]
+    assert "set it to the address of node π (box)" in no_head
 
 
 def test_every_script_runs_its_commands(two_nodes, three_types, tmp_path):
@@ -485,6 +500,20 @@ def test_export_writes_a_folder(run, three_types, tmp_path):
     assert os.access(folder / "launch.sh", os.X_OK)
     assert " ".join(result.stdout.split()).endswith("launch.sh, recipe.yaml")
     assert "vllm serve" not in result.stdout
+
+
+def test_scripts_of_another_export_are_not_mixed_in(run, three_types, two_nodes, tmp_path):
+    """One node's script beside those of two would start the wrong plan."""
+    folder = str(tmp_path / "vllm")
+    assert run(two_nodes, "--output", folder).exit_code == 0
+    assert run(two_nodes, "--output", folder).exit_code == 0
+    result = run(three_types, "--output", folder)
+    assert result.exit_code == 2
+    assert "of which launch-0.sh, launch-1.sh would stay" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "vllm").iterdir()) == [
+        "launch-0.sh",
+        "launch-1.sh",
+    ]
 
 
 def test_export_prints_its_files(run, three_types):

@@ -318,6 +318,33 @@ def test_the_catalogue_knows_how_many_positions_a_model_has(name):
 
 
 @pytest.mark.parametrize(
+    ("scaling", "positions"),
+    [
+        ({"type": "linear", "factor": 2.0}, 4096),
+        ({"rope_type": "dynamic", "factor": 4}, 8192),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}, 4096),
+        ({"rope_type": "yarn", "factor": 4.0}, 8192),
+        ({"rope_type": "llama3", "factor": 8.0}, 2048),
+        ({"rope_type": "default"}, 2048),
+    ],
+)
+def test_scaled_positions_count_as_often_as_they_are_scaled(scaling, positions):
+    config = LLAMA | {"max_position_embeddings": 2048, "rope_scaling": scaling}
+    assert model_from_config(config, "m").max_positions == positions
+
+
+@pytest.mark.parametrize("factor", [0, -1, "2", True, float("nan")])
+def test_a_scale_of_positions_that_is_no_number_is_named(factor):
+    config = LLAMA | {
+        "max_position_embeddings": 2048,
+        "rope_scaling": {"type": "linear", "factor": factor},
+    }
+    with pytest.raises(InputError, match="factor") as caught:
+        model_from_config(config, "m")
+    assert caught.value.pointer.endswith("/rope_scaling/factor")
+
+
+@pytest.mark.parametrize(
     ("name", "positions"),
     [("bloom-560m", 2048), ("gpt2", 1024), ("opt-125m", 2048), ("falcon-7b", None)],
 )
