@@ -171,7 +171,7 @@ class Explorer:
     def can_relax(self, node: Node) -> bool:
         """Whether the next step for a node solves linear programs alone."""
         if node.level is Level.RELAXED:
-            return not self._needs_plan(node)
+            return self._has_prices(node) or not self._needs_plan(node)
         return node.level < Level.RELAXED
 
     def work_on(self, node: Node) -> None:
@@ -193,10 +193,10 @@ class Explorer:
             self._bound_phases(node)
         elif node.level is Level.PHASED:
             self._relax(node)
-        elif node.level is Level.RELAXED and self._needs_plan(node):
-            self._scout(node)
         elif node.level is Level.RELAXED and self._has_prices(node):
             self._split(node)
+        elif node.level is Level.RELAXED and self._needs_plan(node):
+            self._scout(node)
         elif node.level is Level.RELAXED:
             self._open_window(node)
         elif node.level is Level.BOXED and (self._merges or self._has_many_slots):
@@ -262,9 +262,9 @@ class Explorer:
         return self._prices is not None and not self._prices.is_single(node.instance)
 
     def _split(self, node: Node) -> None:
-        """Halve the price interval and begin anew in each half."""
+        """Halve the price interval, down to single choices of GPUs, and begin anew in each part."""
         assert self._prices is not None
-        for half in self._prices.halves(node.instance):
+        for half in self._prices.parts(node.instance):
             self.tree.push(replace(node, instance=half, level=Level.QUICK))
 
     # -- windows ----------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def formulate(
         Group and number of layers of every stage in pipeline order, where they are fixed and only
         formats are free (and the order, where all layers are alike).
     """
-    slots, home = make_slots(instance.problem, pooled=pooled), None
+    slots, home = make_slots(instance.problem, gpus=instance.gpus, pooled=pooled), None
     if stages is not None:
         slots, home = slots_of(instance.problem, stages)
     form = _empty(instance, limits, slots, merged=merged)
@@ -476,13 +476,16 @@ def _share(form: Formulation, loads: Loads, *, spare: bool) -> None:
         slots = form.of_device(index)
         size = {k: float(form.slots[k].tensor_parallel) for k in slots}
         gpus = combine(*((size[k], form.used(k)) for k in slots))
-        row(gpus, lower=device.min_used, upper=device.count)
+        least, most = device.min_used, device.count
+        if form.instance.gpus is not None:
+            least = most = form.instance.gpus[index]
+        row(gpus, lower=least, upper=most)
         for pace in _paces(form, loads):
             carried = combine(*((size[k], pace.loads[k]) for k in slots))
-            row(combine((1, carried), (-1, {pace.column: float(device.count)})), upper=0)
+            row(combine((1, carried), (-1, {pace.column: float(most)})), upper=0)
         work = [(size[k] * (1 - loads.free[k]), form.used(k)) for k in slots]
         if not spare:
-            row(combine(*((size[k], loads.memory[k]) for k in slots), *work), upper=device.count)
+            row(combine(*((size[k], loads.memory[k]) for k in slots), *work), upper=most)
     for node, column in columns.rent.items():
         for k, slot in enumerate(form.slots):
             if slot.node == node:

@@ -83,13 +83,18 @@ def layer_runs(problem: PipelineProblem) -> tuple[Run, ...]:
     return tuple(Run(first_layer=int(a), num_layers=int(b - a)) for a, b in pairwise(starts))
 
 
-def make_slots(problem: PipelineProblem, *, pooled: bool = False) -> tuple[Slot, ...]:
-    """As many copies of every stage group as its GPUs (and the layers) allow."""
+def make_slots(
+    problem: PipelineProblem, *, gpus: Sequence[int] | None = None, pooled: bool = False
+) -> tuple[Slot, ...]:
+    """As many copies of every stage group as its GPUs (and the layers) allow; ``gpus`` by class."""
     slots: list[Slot] = []
     for index, group in enumerate(problem.groups):
-        count = problem.devices[group.device].count
+        count = problem.devices[group.device].count if gpus is None else gpus[group.device]
         copies = min(count // group.tensor_parallel, problem.num_layers)
-        slots += [_slot(problem, index, copies)] if pooled else [_slot(problem, index)] * copies
+        if pooled and copies:
+            slots.append(_slot(problem, index, copies))
+        elif not pooled:
+            slots += [_slot(problem, index)] * copies
     return tuple(slots)
 
 
@@ -129,6 +134,8 @@ class Instance:
         Indices of the micro-batch sizes of the two phases.
     price_low, price_high
         Price in USD per hour that the plan may have.
+    gpus
+        GPUs of each device class that the plan uses; None where it may choose.
     prefill_pace, decode_pace
         Seconds that the slowest stage (or link) of each phase may take for one micro-batch.
     """
@@ -139,6 +146,7 @@ class Instance:
     decode: int
     price_low: float = 0.0
     price_high: float = inf
+    gpus: tuple[int, ...] | None = None
     prefill_pace: Interval = ANYTHING
     decode_pace: Interval = ANYTHING
 

@@ -36,6 +36,8 @@ _NEEDS = {
     Goal.LATENCY_AND_QUALITY: ("ttft", "rest"),
 }
 
+# What a bound is of: batch, quantity, micro-batch size, GPUs.
+_Key = tuple[BatchOption, str, int, tuple[int, ...] | None]
 # Lower bound of an expression on a formulation, in the expression's own scale.
 Relax = Callable[[Formulation, Expression], float]
 
@@ -59,7 +61,7 @@ class PhaseBounds:
     limits: Limits
     merged: bool
     relax: Relax
-    _known: dict[tuple[BatchOption, str, int], float] = field(default_factory=dict)
+    _known: dict[_Key, float] = field(default_factory=dict)
 
     def of(self, instance: Instance) -> QuickBounds:
         """Bounds on a pair; zeros where the goal does not speak of time."""
@@ -75,7 +77,8 @@ class PhaseBounds:
 
     def _least(self, instance: Instance, name: str) -> float:
         is_prefill = name == "ttft"
-        key = (instance.batch, name, instance.prefill if is_prefill else instance.decode)
+        size = instance.prefill if is_prefill else instance.decode
+        key = (instance.batch, name, size, instance.gpus)
         if key not in self._known:
             alone = _alone(instance, is_prefill=is_prefill)
             self._known[key] = 0.0 if alone is None else self._solve(alone, name)
@@ -125,6 +128,7 @@ def _with_size(instance: Instance, phase: str, size: int) -> Instance:
     return Instance(
         problem=instance.problem,
         batch=instance.batch,
+        gpus=instance.gpus,
         prefill=prefill,
         decode=decode,
         price_low=0.0,
