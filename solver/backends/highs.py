@@ -37,6 +37,8 @@ _STOPS: dict[str, BackendStop | None] = {
     "kSolveError": None,
     "kPostsolveError": None,
 }
+# Presolve costs more than it saves on models this small, but may settle what is left undecided.
+_PRESOLVES, _UNDECIDED = ("off", "on"), "kUnknown"
 # Tighter than the check's own tolerance, so that a point it accepts passes the check.
 _FEASIBILITY = 1e-9
 
@@ -59,9 +61,12 @@ class HighsBackend:
         """Solve without the integrality conditions; the bound is the optimal value."""
         watch = _Watch(cancelled=cancelled)
         try:
-            highs = _load(model, effort, integer=False)
-            highs.setOptionValue("presolve", "off")  # costs more than it saves on models this small
-            watch.run(highs)
+            for presolve in _PRESOLVES:
+                highs = _load(model, effort, integer=False)
+                highs.setOptionValue("presolve", presolve)
+                watch.run(highs)
+                if highs.getModelStatus().name != _UNDECIDED:
+                    break
             stop = _stop(highs)
             if stop is not BackendStop.PROVEN:
                 bound = inf if stop is BackendStop.INFEASIBLE else -inf
