@@ -112,6 +112,8 @@ def read_request(argument: str, overrides: Overrides, outputs: Outputs) -> Prepa
     with telling(argument):
         source = _read(argument, A_REQUEST, outputs)
     with telling(argument, source.lines, overrides.options()):
+        if isinstance(source.data, dict) and {"request", "objectives"} <= source.data.keys():
+            raise InputError("It asks for a Pareto set: hetplan pareto FILE runs it.")
         request = parse_request(overrides.apply(source.data))
         keep_inputs(outputs, _files_of(request, source.folder))
         return prepare(request, folder=source.folder)
@@ -140,6 +142,11 @@ def _plan_in(data: object) -> GivenPlan:
     if isinstance(data, dict) and "stages" in data and "plan" not in data:
         data = {"plan": data}
     plan = data.get("plan") if isinstance(data, dict) else None
+    if plan is None and isinstance(data, dict) and data.get("kind") == "pareto":
+        raise InputError(
+            "It is a whole Pareto set; give the plan-N.json of one point, which `hetplan pareto "
+            "--output FOLDER` writes."
+        )
     if plan is None:
         raise InputError("There is no plan in it; give an answer with a plan, or its plan object.")
     return check_data(plan, TypeAdapter(GivenPlan), GivenPlan)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from api.console import make_console
 from api.paretos import pareto_answer
 from api.progress import run_until_interrupt
 from api.render_pareto import pipeline_words, show_pareto
-from api.schemas.pareto import ParetoAnswer, ParetoObjective
+from api.schemas.pareto import ParetoAnswer, ParetoObjective, ParetoPointReport
 from api.telling import NO_PLAN, stop, telling
 from api.writing import check_suffix, write_answer, write_bytes, write_text
 from solver import ParetoProgress
@@ -25,6 +26,8 @@ OK, INFEASIBLE = 0, 3
 EVERY_S = 2.0
 _EXIT_CODES = {"optimal": OK, "feasible": OK, "infeasible": INFEASIBLE, "unknown": NO_PLAN}
 FILES, PICTURES = (".json", ".txt"), (".png", ".svg")
+NO_FOLDERS = (".csv", ".md", ".pdf", ".png", ".svg", ".yaml", ".yml")
+"""A name that ends so is meant for a file, of which there is none but in a folder."""
 
 
 def pareto_to(
@@ -61,6 +64,11 @@ def pareto_to(
         The exit code.
     """
     is_folder = output is not None and output.suffix.lower() not in FILES
+    if output is not None and output.suffix.lower() in NO_FOLDERS:
+        stop(
+            f"--output {output} is no folder; name one for all forms of the set (CSV and pictures "
+            f"too), or a file that ends in {' or '.join(FILES)}."
+        )
     if plot is not None:
         from api.plots import PLOT_SUFFIXES
 
@@ -117,7 +125,8 @@ class _Line:
         if progress.elapsed_s - self._last_s < EVERY_S:
             return
         self._last_s = progress.elapsed_s
-        self._stream.write(f"{progress.elapsed_s:5.0f} s  {progress.num_points} points found\n")
+        points = "1 point" if progress.num_points == 1 else f"{progress.num_points} points"
+        self._stream.write(f"{progress.elapsed_s:5.0f} s  {points} found\n")
         self._stream.flush()
 
 
@@ -140,6 +149,7 @@ def _write_folder(answer: ParetoAnswer, folder: Path) -> None:
     if answer.rerun is not None:
         body = answer.rerun.model_dump_json(indent=2, exclude_unset=True)
         files["request.json"] = body + "\n"
+        files |= {f"plan-{point.number}.json": _plan_text(answer, point) for point in answer.points}
     for name, content in files.items():
         write_text(content, folder / name, "--output")
     if answer.points:
@@ -147,12 +157,24 @@ def _write_folder(answer: ParetoAnswer, folder: Path) -> None:
             write_bytes(_picture(answer, suffix), folder / f"pareto{suffix}", "--output")
 
 
+def _plan_text(answer: ParetoAnswer, point: ParetoPointReport) -> str:
+    """A point's plan with the request that it is for, as other commands read them."""
+    request = None if answer.rerun is None else answer.rerun.request
+    given = {
+        "plan": point.plan.model_dump(mode="json"),
+        "request_body": request and request.model_dump(mode="json", exclude_unset=True),
+    }
+    return json.dumps(given, indent=2) + "\n"
+
+
 def _picture(answer: ParetoAnswer, suffix: str) -> bytes:
     from api.plots import Quantity, figure_bytes, front_points, pareto_figure
 
     goals = [Quantity.of(axis.objective) for axis in answer.objectives]
     title = f"{answer.request.model} on {answer.request.cluster}"
-    return figure_bytes(pareto_figure(front_points(answer), goals, title=title), suffix)
+    points = front_points(answer)
+    figure = pareto_figure(points, goals, title=title, is_complete=answer.complete)
+    return figure_bytes(figure, suffix)
 
 
 def csv_text(answer: ParetoAnswer) -> str:

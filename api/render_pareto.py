@@ -58,7 +58,7 @@ def _parts(answer: ParetoAnswer, width: int) -> Iterator[RenderableType]:
         style="dim",
     )
     yield Text("")
-    words, style = _HEADLINES.get(answer.status, (_found(answer), "green"))
+    words, style = _HEADLINES.get(answer.status, _found(answer))
     yield Text(words, style=f"bold {style}")
     yield Padding(Text(answer.coverage), (0, 0, 0, 2), expand=False)
     yield Text(f"  {_work(answer)}", style="dim")
@@ -71,9 +71,12 @@ def _parts(answer: ParetoAnswer, width: int) -> Iterator[RenderableType]:
         yield Padding(Text(f"- {warning}", style="yellow"), (0, 0, 0, 2), expand=False)
 
 
-def _found(answer: ParetoAnswer) -> str:
+def _found(answer: ParetoAnswer) -> tuple[str, str]:
     count = len(answer.points)
-    return f"✔ {count} plan{'s' if count != 1 else ''}, none beaten by another"
+    plans = f"{count} plan{'s' if count != 1 else ''}, none beaten by another"
+    if answer.complete:
+        return f"✔ {plans}", "green"
+    return f"… {plans}, but the search ended early", "yellow"
 
 
 def _work(answer: ParetoAnswer) -> str:

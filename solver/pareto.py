@@ -191,7 +191,7 @@ def pareto(
         Two objectives: the set has about as many points at most, its steps being the range over one
         less. Three: as many steps in both of the others together, so that it may have more points.
     on_progress
-        Called after every point.
+        Called after every point, and as its search gets on.
     cancelled
         Asked now and then; once it returns True the search ends with what it has.
     backend
@@ -278,11 +278,13 @@ class _Sweep:
     steps: tuple[float, ...] = ()
     shown: list[Found] = field(default_factory=list)
     left: list[Zone] = field(default_factory=list)
+    num_open: int = 0
     is_infeasible: bool = False
 
     def run(self) -> None:
         """Show the ends of the ranges, then what lies between."""
         zones = self.zones
+        zones.on_step = lambda: self.tell(len(self.shown), self.num_open)
         whole: Zone = (inf,) * (len(zones.targets) - 1)
         ends = zones.lowest()
         best = None if inf in zones.least else self._show(whole, zones.best_in(whole))
@@ -317,7 +319,8 @@ class _Sweep:
 
     def _go_through(self, pending: list[Zone]) -> None:
         while pending:
-            self.tell(len(self.shown), len(pending))
+            self.num_open = len(pending)
+            self.tell(len(self.shown), self.num_open)
             zone, *pending = pending
             if any(holds(other, zone) for other in pending):
                 continue  # a looser zone waits

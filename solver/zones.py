@@ -107,6 +107,8 @@ class Zones:
         Of the time left, what one search may take, so that none takes all of it.
     stopped
         What ended a search early, if anything did.
+    on_step
+        Called whenever a search has got on.
     """
 
     problem: PipelineProblem
@@ -122,6 +124,7 @@ class Zones:
     ranges: list[float] = field(default_factory=list)
     share_of_time: float = 0.25
     stopped: StopReason | None = None
+    on_step: Callable[[], None] | None = None
     num_searches: int = 0
     num_reused: int = 0
     num_bounds: int = 0
@@ -277,6 +280,7 @@ class Zones:
             stop=replace(self.stop, gap=gap),
             deadline=now + max(left_s * self.share_of_time, min(left_s, _LEAST_SHARE_S)),
             start=starts,
+            on_progress=lambda _: self.on_step and self.on_step(),
             cancelled=self.cancelled,
             backend=self.backend,
             known=known,

@@ -46,6 +46,7 @@ VIEWS = (
 )
 PROVEN_GAP = 1e-6
 """At this gap or less a plan is called optimal."""
+INCOMPLETE = "the search ended early: plans between and beyond these may be missing"
 SHADES = "cividis"
 """Colours of a third goal: from dark to light, also for the colour-blind and in grey."""
 
@@ -71,7 +72,11 @@ class FrontPoint:
 
 
 def pareto_figure(
-    points: Sequence[FrontPoint], goals: Sequence[Quantity], *, title: str = ""
+    points: Sequence[FrontPoint],
+    goals: Sequence[Quantity],
+    *,
+    title: str = "",
+    is_complete: bool = True,
 ) -> Figure:
     """
     Draw a Pareto front over two goals, or over three with the third as colour.
@@ -87,6 +92,8 @@ def pareto_figure(
         Two or three; the first lies across, the second upward.
     title
         What is seen.
+    is_complete
+        Whether no plan is missing; else the line is dashed, and the legend says so.
 
     Raises
     ------
@@ -95,14 +102,18 @@ def pareto_figure(
     """
     _check(points, goals)
     named = {_told(point, goals): point for point in points if point.views}
-    height_in = HEIGHT_IN + LEGEND_ROW_IN * (1 + sum(text.count("\n") + 1 for text in named))
+    height_in = HEIGHT_IN + LEGEND_ROW_IN * (
+        2 - is_complete + sum(text.count("\n") + 1 for text in named)
+    )
     plot = new_plot(WIDTH_IN, height_in, title)
     axes = plot.subplots()
     if len(goals) == 2:
-        _draw_steps(axes, points, goals[0])
+        _draw_steps(axes, points, goals[0], is_complete=is_complete)
     _draw_gaps(axes, points, goals[0])
     _draw_points(plot, axes, points, goals)
     handles = [*_draw_views(axes, named), *_gap_note(points, goals[0])]
+    if not is_complete:
+        handles.append(Line2D([], [], color=GREY, linestyle="--", label=INCOMPLETE))
     axes.set_xlabel(goals[0].label)
     axes.set_ylabel(goals[1].label)
     axes.margins(0.07)
@@ -125,12 +136,15 @@ def _check(points: Sequence[FrontPoint], goals: Sequence[Quantity]) -> None:
             )
 
 
-def _draw_steps(axes: Axes, points: Sequence[FrontPoint], across: Quantity) -> None:
+def _draw_steps(
+    axes: Axes, points: Sequence[FrontPoint], across: Quantity, *, is_complete: bool
+) -> None:
     """The border of what the points dominate."""
     ordered = sorted(point.values for point in points)
     where: Literal["pre", "post"] = "pre" if across.maximise else "post"
     values = [[point[axis] for point in ordered] for axis in (0, 1)]
-    axes.step(*values, where=where, color=GREY, linewidth=1, zorder=1)
+    style = "-" if is_complete else "--"
+    axes.step(*values, where=where, color=GREY, linestyle=style, linewidth=1, zorder=1)
 
 
 def _draw_gaps(axes: Axes, points: Sequence[FrontPoint], across: Quantity) -> None:

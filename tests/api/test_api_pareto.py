@@ -9,7 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli import app
+from api.console import make_console
 from api.json_schemas import json_schema
+from api.paretos import for_objectives, pareto_answer, parse_pareto
+from api.plots import Quantity, front_points, pareto_figure
+from api.render_pareto import show_pareto
+from api.request import prepare
 
 OBJECTIVES = "latency,quality_loss"
 
@@ -48,7 +53,8 @@ def test_a_folder_holds_every_form_and_can_be_run_again(run, one_gpu, tmp_path):
     answer = json.loads(result.stdout)
     jsonschema.validate(answer, json_schema("pareto-answer"))
     names = {path.name for path in folder.iterdir()}
-    assert names == {
+    plans = {f"plan-{point['number']}.json" for point in answer["points"]}
+    assert names == plans | {
         "pareto.json",
         "pareto.csv",
         "pareto.txt",
@@ -64,6 +70,17 @@ def test_a_folder_holds_every_form_and_can_be_run_again(run, one_gpu, tmp_path):
     text = (folder / "pareto.txt").read_text()
     assert f"{len(rows)} plans" in text
     assert "F fastest" in text
+    one = CliRunner().invoke(app, ["simulate", str(folder / "plan-1.json"), "--format", "json"])
+    assert one.exit_code == 0, one.stderr
+    formula_s = json.loads(one.stdout)["estimate"]["latency_s"]
+    assert formula_s == pytest.approx(float(rows[0]["latency_s"]))
+    for command, name, told in (
+        ("simulate", "pareto.json", "give the plan-N.json of one point"),
+        ("plan", "request.json", "It asks for a Pareto set: hetplan pareto FILE"),
+    ):
+        wrong = CliRunner().invoke(app, [command, str(folder / name)])
+        assert wrong.exit_code == 2
+        assert told in " ".join(wrong.stderr.split())
     again = CliRunner().invoke(app, ["pareto", str(folder / "request.json"), "--format", "json"])
     assert again.exit_code == 0, again.stderr
     assert json.loads(again.stdout)["points"] == answer["points"]
@@ -142,3 +159,29 @@ def test_wrong_options_are_named(run, two_layers, options, word):
     result = run(two_layers, *options)
     assert result.exit_code == 2
     assert word in result.stderr
+
+
+def test_a_file_that_is_none_of_the_set_is_refused(run, one_gpu, tmp_path):
+    """CSV is written to a folder only."""
+    csv_file = tmp_path / "front.csv"
+    result = run(one_gpu, "--objectives", OBJECTIVES, "--output", str(csv_file))
+    assert result.exit_code == 2
+    assert "is no folder" in result.stderr
+    assert not csv_file.exists()
+
+
+def test_a_set_that_is_cut_short_says_so(one_gpu):
+    """In its headline and in its picture."""
+    asked = parse_pareto({"request": one_gpu, "objectives": OBJECTIVES.split(","), "points": 3})
+    prepared = prepare(for_objectives(asked.request, asked.objectives))
+    whole = pareto_answer(prepared, asked.objectives, asked.points)
+    goals = [Quantity.of(axis.objective) for axis in whole.objectives]
+    for is_complete in (True, False):
+        answer = whole.model_copy(update={"complete": is_complete})
+        text = io.StringIO()
+        show_pareto(answer, make_console(text))
+        assert ("✔" in text.getvalue()) is is_complete
+        assert ("but the search ended early" in text.getvalue()) is not is_complete
+        figure = pareto_figure(front_points(answer), goals, is_complete=is_complete)
+        legend = " ".join(each.get_text() for each in figure.legends[0].get_texts())
+        assert ("may be missing" in legend) is not is_complete
