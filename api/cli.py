@@ -322,11 +322,24 @@ def sweep_command(
         int, typer.Option(min=1, max=256, help="Processes that solve, one thread each.")
     ] = 1,
     output: Output = None,
+    plot: PlotFile = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POINTER",
+            help="Setting up the side of the picture; default: the first number that varies.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="POINTER", help="Setting along its foot; default: the second."),
+    ] = None,
 ) -> None:
-    """Solve a grid of variations of a request: a table, one row a point, as CSV."""
-    from api.sweep_command import sweep_to
+    """Solve a grid of variations of a request: a table, one row a point, as CSV; a heat map."""
+    from api.sweep_command import SweepPlot, sweep_to
 
-    raise typer.Exit(sweep_to(file, workers, output))
+    picture = None if plot is None else SweepPlot(file=plot, rows=rows, columns=columns)
+    raise typer.Exit(sweep_to(file, workers, output, picture))
 
 
 @app.command("models")

@@ -19,7 +19,7 @@ from profiles.errors import InputError
 from solver import SweepEvent, SweepPoint, SweepProblem, sweep
 from solver.sweep import Label
 
-__all__ = ["MOST_POINTS", "sweep_points", "sweep_requests"]
+__all__ = ["MOST_POINTS", "column_of", "sweep_points", "sweep_requests"]
 
 MOST_POINTS = 10_000
 _NAMED = {"label", "value"}
@@ -95,11 +95,16 @@ def sweep_points(
     return [_point(base, chosen, folder) for chosen in product(*choices)]
 
 
+def column_of(pointer: str) -> str:
+    """The column of a setting in the table: ``workload.batch_size``."""
+    return pointer[1:].replace("/", ".")
+
+
 def _point(base: Mapping[str, Any], chosen: Sequence[_Choice], folder: Path | None) -> SweepPoint:
     body: Any = copy.deepcopy(base)
     for choice in chosen:
         _put(body, choice)
-    labels = {choice.pointer[1:].replace("/", "."): choice.label for choice in chosen}
+    labels = {column_of(choice.pointer): choice.label for choice in chosen}
     return SweepPoint(labels=labels, problem=partial(_problem, body, folder))
 
 

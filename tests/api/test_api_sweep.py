@@ -113,7 +113,7 @@ def test_sweep_writes_csv(run, base, tmp_path):
     table = pd.read_csv(io.StringIO(result.stdout))
     assert table["status"].tolist()[2] == "failed"
     assert table["workload.batch_size"].tolist() == [1, 2, 0]
-    assert result.stderr == "3 of 3 points solved\n"
+    assert result.stderr == "3 of 3 points done, 1 failed: see their column reason\n"
     path = tmp_path / "table.csv"
     assert run(spec, "--output", str(path)).stdout == ""
     assert path.read_text() == result.stdout
@@ -154,3 +154,38 @@ def test_bad_sweep_files_are_told(spec, text, run):
     result = run(spec)
     assert result.exit_code == 2
     assert text in result.stderr
+
+
+def test_sweep_draws_a_map(run, base, tmp_path):
+    """Over the two numbers that vary; what is left of the grid wins or loses."""
+    types = [{"label": name, "value": [{"type": name}]} for name in ("T4", "A10")]
+    grid = {GPUS: types, "/workload/batch_size": [1, 2], "/workload/prompt_tokens": [32, 64]}
+    picture = tmp_path / "map.svg"
+    result = run({"base": base, "grid": grid}, "--plot", str(picture))
+    assert result.exit_code == 0, result.stderr
+    text = picture.read_text()
+    for words in ("workload.batch_size", "workload.prompt_tokens", "latency", "A10", "opt-1.3b"):
+        assert words in text
+    turned = ("--rows", GPUS, "--columns", "/workload/batch_size")
+    assert run({"base": base, "grid": grid}, "--plot", str(picture), *turned).exit_code == 0
+    assert "cluster.nodes.0.gpus" in picture.read_text()
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "told"),
+    [
+        ({"/workload/batch_size": [1, 2]}, (), "give --rows and --columns, two of /workload/ba"),
+        ({"/workload/batch_size": [1, 2], "/objective": ["ttft", "tpot"]}, (), "one objective"),
+        (
+            {"/workload/batch_size": [1, 2], "/workload/prompt_tokens": [8, 9]},
+            ("--rows", "/nothing", "--columns", "/workload/batch_size"),
+            "two of /workload/batch_size, /workload/prompt_tokens",
+        ),
+    ],
+)
+def test_maps_that_are_not_clear_are_refused(grid, options, told, run, base, tmp_path):
+    """Before anything is solved."""
+    result = run({"base": base, "grid": grid}, "--plot", str(tmp_path / "map.png"), *options)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert result.stdout == ""
