@@ -1,17 +1,17 @@
 """One sentence on why a plan is worse than the best: what it breaks, or where its time goes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
 from profiles.units import GIB, MS
 from solver.baselines import Judged
-from solver.check import Violation, score
+from solver.check import score
 from solver.objective import Goal, Objective
 from solver.problem import PipelineProblem
 from solver.result import Evaluation, Plan, SolveReport
 
-__all__ = ["why_it_loses", "worst_violation"]
+__all__ = ["why_it_loses"]
 
 EQUAL = 1e-3
 """Plans within this share of each other are told apart no further."""
@@ -76,13 +76,8 @@ def _better(found: Judged) -> str:
     return "It does not lose: the search ended before it had a plan as good."
 
 
-def worst_violation(broken: Sequence[Violation]) -> Violation:
-    """The limit that is exceeded by the largest share."""
-    return max(broken, key=lambda v: abs(v.value - v.allowed) / max(abs(v.allowed), 1e-3))
-
-
 def _broken(found: Judged) -> str:
-    worst = worst_violation(found.violations)
+    worst = max(found.violations, key=lambda violation: violation.excess)
     if worst.limit == "memory":
         return f"{worst.text[:-1]}: {(worst.value - worst.allowed) / GIB:.2f} GiB too much."
     return worst.text

@@ -62,10 +62,6 @@ def better(first: Judged | None, second: Judged | None, objective: Objective) ->
 
 def _rank(found: Judged, objective: Objective) -> tuple[float, float]:
     if found.violations:
-        return 1.0, max(map(_excess, found.violations))
+        return 1.0, max(violation.excess for violation in found.violations)
     sign = -1 if objective.goal.maximise else 1
     return 0.0, sign * score(found.evaluation, objective)
-
-
-def _excess(violation: Violation) -> float:
-    return abs(violation.value - violation.allowed) / max(abs(violation.allowed), 1e-3)

@@ -14,10 +14,10 @@ from profiles.units import HOUR, MILLION
 from solver.baselines.budget import Budget
 from solver.baselines.even import even_plans
 from solver.baselines.judging import Judged, Proposal, best_of, better
-from solver.check import violations
+from solver.check import price_usd_per_hour, violations
 from solver.objective import Goal, Limits, Objective
 from solver.problem import BatchOption, PipelineProblem
-from solver.result import Evaluation
+from solver.result import Evaluation, Plan
 
 __all__ = ["gpu_types", "pipeline_per_type"]
 
@@ -189,20 +189,23 @@ def _joined(
     """All pipelines as one plan."""
     parts = [side.best(share) for side, share in zip(sides, shares, strict=True) if share]
     found = [part for part in parts if part is not None]
-    values = _together(problem, batch.size, [part.evaluation for part in found])
+    plans = tuple(plan for part in found for plan in part.plans)
+    values = _together(problem, batch.size, plans, [part.evaluation for part in found])
     return Judged(
-        plans=tuple(plan for part in found for plan in part.plans),
+        plans=plans,
         evaluation=values,
         violations=violations(problem, values, limits),
     )
 
 
-def _together(problem: PipelineProblem, batch: int, parts: Sequence[Evaluation]) -> Evaluation:
+def _together(
+    problem: PipelineProblem, batch: int, plans: Sequence[Plan], parts: Sequence[Evaluation]
+) -> Evaluation:
     """Values of pipelines that run side by side; see the head of the module."""
     slowest = max(range(len(parts)), key=lambda number: parts[number].latency_s)
     worst = max(parts, key=lambda part: part.loss_nats)
     latency = parts[slowest].latency_s * problem.waves(batch)
-    price = _price(problem, parts)
+    price = price_usd_per_hour(problem, [stage for plan in plans for stage in plan.stages])
     output = problem.served_requests(batch) * problem.output_tokens
     before = sum(len(part.stages) for part in parts[:slowest])
     return replace(
@@ -225,11 +228,3 @@ def _renumbered(bottleneck: str, before: int) -> str:
     """The name of a stage counted over all pipelines; links keep theirs."""
     kind, _, number = bottleneck.partition(" ")
     return f"stage {int(number) + before}" if kind == "stage" else bottleneck
-
-
-def _price(problem: PipelineProblem, parts: Sequence[Evaluation]) -> float:
-    """Of the GPUs used, and of every node that is rented whole once."""
-    stages = [stage for part in parts for stage in part.stages]
-    nodes = sorted({stage.node for stage in stages})
-    rent = sum(problem.devices[s.device].price_usd_per_hour * s.tensor_parallel for s in stages)
-    return float(rent + sum(problem.node_price_usd_per_hour[node] for node in nodes))
