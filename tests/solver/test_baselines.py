@@ -411,6 +411,31 @@ def test_searches_that_are_not_cut_do_not_depend_on_the_clock(name):
     assert answers[0] == answers[1]
 
 
+@pytest.fixture
+def mixed_nodes():
+    """Two equal nodes, each with a slow GPU and one three times as fast, in this order."""
+    problem = pipeline(
+        speeds=(1, 3, 1, 3), num_layers=8, batch=8, micro_batches=(1, 2, 4, 8), output_tokens=9
+    )
+    devices = tuple(replace(d, node=i // 2) for i, d in enumerate(problem.devices))
+    return replace(problem, devices=devices)
+
+
+@pytest.mark.parametrize("name", ["bit-width-transfer", "llm-pq"])
+def test_orders_of_types_need_no_types_side_by_side(mixed_nodes, name):
+    """GPUs 0 and 2 are one type, 1 and 3 the other: either type comes first, then all of it."""
+    (plan,) = proposed(name, mixed_nodes).judged.plans
+    types = [stage.group % 2 for stage in plan.stages]
+    assert set(types) == {0, 1}
+    assert types in (sorted(types), sorted(types, reverse=True))
+
+
+def test_adabits_keeps_to_the_order_given(mixed_nodes):
+    """Each GPU holds two of eight layers in w16."""
+    (plan,) = proposed("adabits", with_memory(mixed_nodes, 20, 20, 20, 20)).judged.plans
+    assert [stage.group for stage in plan.stages] == [0, 1, 2, 3]
+
+
 def test_theta_rises_until_quality_is_kept():
     """8 bits are faster and lose 0.06 in all; only 0.03 are allowed."""
     problem = pipeline(speeds=(1, 3), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
