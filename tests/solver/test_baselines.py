@@ -7,6 +7,7 @@ from time import monotonic
 import numpy as np
 import pytest
 
+from profiles.errors import InputError
 from solver import (
     BASELINES,
     Goal,
@@ -21,7 +22,7 @@ from solver import (
     score,
     violations,
 )
-from solver.baselines import Budget, Judged, gpu_types, judging
+from solver.baselines import Budget, Judged, gpu_types, judging, llmpq_view
 from solver.baselines.layouts import largest_remainders, widths
 from solver.baselines.transfer import RULES, transferred
 from solver.llmpq import LlmPqRules, enumerate_cases, from_pipeline, solve_fast, to_plan
@@ -456,10 +457,49 @@ def test_too_many_orders_leave_the_one_given():
     assert groups == sorted(groups)
 
 
+LLMPQ_SIZES = ("uniform", "pipeedge", "adabits", "bit-width-transfer", "llm-pq")
+
+
+@pytest.mark.parametrize("name", LLMPQ_SIZES)
+def test_where_nothing_is_decoded_its_only_size_will_do(name):
+    """Batch 6 on two GPUs: micro-batches of 3 by the rule; decode has a size in name alone."""
+    problem = pipeline(batch=6, micro_batches=(1, 2, 3, 6))
+    problem = replace(problem, batches=(replace(problem.batches[0], decode=(1,)),))
+    (plan,) = proposed(name, problem).judged.plans
+    assert plan.prefill_micro_batch in (1, 3)
+    assert plan.decode_micro_batch == 2
+
+
+@pytest.mark.parametrize("name", ["adabits", "bit-width-transfer", "llm-pq"])
+def test_stages_of_several_gpus_alone_are_a_reason(name):
+    answer = proposed(name, with_tensor_parallel(pipeline(), (2, 2), (2,)))
+    assert answer.judged is None
+    assert "its stages are single GPUs" in answer.reason
+
+
+@pytest.mark.parametrize("name", ["adabits", "llm-pq"])
+def test_faults_of_the_view_are_no_reasons(name, monkeypatch):
+    """What the view refuses is a fault of this program, not of the request."""
+
+    def broken(*_args, **_settings):
+        raise InputError("blocks is what nobody asked for.")
+
+    monkeypatch.setattr(llmpq_view, "from_pipeline", broken)
+    with pytest.raises(InputError, match="nobody asked for"):
+        proposed(name, pipeline())
+
+
+def test_uniform_without_a_divisor_says_so():
+    """Decode by 3, prefill by 2 alone."""
+    problem = pipeline(batch=6, micro_batches=(2, 3), output_tokens=9)
+    problem = replace(problem, batches=(replace(problem.batches[0], prefill=(0,)),))
+    assert "divides its decode micro-batch of 3" in proposed("uniform", problem).reason
+
+
 def test_sizes_that_a_rule_needs_are_named():
     """Two GPUs and a batch of 4: the decode micro-batch is 2, which the request does not offer."""
-    problem = pipeline(batch=4, micro_batches=(1, 4))
-    for name in ("uniform", "pipeedge", "adabits", "bit-width-transfer", "llm-pq"):
+    problem = pipeline(batch=4, micro_batches=(1, 4), output_tokens=9)
+    for name in LLMPQ_SIZES:
         answer = proposed(name, problem)
         assert answer.judged is None
         assert " 2 " in answer.reason
