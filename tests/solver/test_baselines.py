@@ -251,16 +251,109 @@ def test_pipelines_that_cannot_hold_the_model_are_no_plan():
     assert "no GPU type can serve even one request" in answer.reason
 
 
-def test_no_request_is_left_behind():
+def test_share_below_the_smallest_size_is_one_micro_batch():
     """
     Each GPU has 10 bytes beside the model in w8, and a request takes 4: two requests each. Of three
-    one is left, and there is no micro-batch of one.
+    the slow GPU serves one, in 2 s as two of them would take: no other time is known.
     """
     problem = pipeline(speeds=(2, 1), batch=3, micro_batches=(2, 3), memory=30.0)
     problem = replace(problem, kv_bytes=np.ones((2, 1)))
+    judged = proposed("pipeline-per-type", problem).judged
+    assert sorted(plan.batch_size for plan in judged.plans) == [1, 2]
+    assert [plan.prefill_micro_batch for plan in judged.plans if plan.batch_size == 1] == [1]
+    assert judged.evaluation.latency_s == pytest.approx(4 * 2 / 2)
+
+
+def test_one_type_serves_the_batch_in_one_micro_batch():
+    """Eight at a time is all that is asked for, and the slow GPU is too small for the model."""
+    problem = with_memory(pipeline(batch=8, micro_batches=(8,)), 100, 15)
+    judged = proposed("pipeline-per-type", problem).judged
+    assert [plan.batch_size for plan in judged.plans] == [8]
+    assert judged.evaluation.latency_s == pytest.approx(4 * 8 / 2)
+
+
+def test_layers_without_a_common_format_are_told():
+    """The first layer may be w16 alone, the others w8 alone."""
+    problem = pipeline(num_layers=2)
+    problem = replace(problem, layer_formats=np.array([[True, False], [False, True]]))
     answer = proposed("pipeline-per-type", problem)
     assert answer.judged is None
-    assert "no division that was tried of the batch of 3" in answer.reason
+    assert answer.reason == "no format is run by all GPUs of a type"
+
+
+def test_divisions_that_are_not_found_are_told():
+    """
+    The first GPU has room for four requests and the second for two, but it takes 90 s a layer for
+    one alone. Of five the second is given one, and with one less the first is given too many.
+    """
+    problem = pipeline(speeds=(2, 1), batch=5, micro_batches=(1, 2, 4))
+    problem = replace(with_memory(problem, 36, 28), kv_bytes=np.ones((2, 1)))
+    prefill_s = problem.prefill_s.copy()
+    prefill_s[1, ..., 0] = 90.0
+    problem = replace(problem, prefill_s=prefill_s)
+    answer = proposed("pipeline-per-type", problem, Limits(ttft_s=10.0))
+    assert answer.judged is None
+    assert "no division that was tried of the batch of 5" in answer.reason
+
+
+@pytest.fixture
+def two_types():
+    """A slow GPU at $1 and one three times as fast at $4; both hold four layers in w16 or w8."""
+    return pipeline(speeds=(1, 3), batch=4, micro_batches=(1, 2, 4), prices=(1.0, 4.0))
+
+
+@pytest.mark.parametrize(
+    ("goal", "value"),
+    [
+        (Goal.PRICE, 1.0),
+        (Goal.GPUS, 1),
+        (Goal.STAGES, 1),
+        (Goal.QUALITY_LOSS, 0.0),
+        # Alone the slow one takes 8 s at $1, the fast one 2.67 s at $4, both 6 s at $5.
+        (Goal.COST, 8 / 3600 / 4 * 1e6),
+        (Goal.LATENCY, 2.0),
+    ],
+)
+def test_types_and_formats_follow_the_goal(two_types, goal, value):
+    objective = Objective(goal=goal)
+    judged = proposed("pipeline-per-type", two_types, objective=objective).judged
+    assert score(judged.evaluation, objective) == pytest.approx(value)
+    assert not judged.violations
+
+
+@pytest.mark.parametrize(
+    ("limits", "names"),
+    [
+        (Limits(gpus=1), {"gpu1"}),
+        (Limits(price_usd_per_hour=1.5), {"gpu0"}),
+        (Limits(min_stages=2), {"gpu0", "gpu1"}),
+    ],
+)
+def test_types_are_left_out_to_keep_limits(two_types, limits, names):
+    """Within a limit on price the fast GPU is too dear."""
+    judged = proposed("pipeline-per-type", two_types, limits).judged
+    assert not judged.violations
+    assert {two_types.devices[s.device].name for s in judged.evaluation.stages} == names
+
+
+@pytest.mark.parametrize("limits", [Limits(latency_s=5.0), Limits(s_per_token=1.25)])
+def test_quality_is_what_time_allows(two_types, limits):
+    """Four requests in w16 take 5.3 s on the fast GPU, and with the slow one 4 s."""
+    objective = Objective(goal=Goal.QUALITY_LOSS)
+    judged = proposed("pipeline-per-type", two_types, limits, objective).judged
+    assert not judged.violations
+    assert judged.evaluation.loss_nats == 0
+    hasty = Limits(latency_s=3.0)
+    judged = proposed("pipeline-per-type", two_types, hasty, objective).judged
+    assert not judged.violations
+    assert judged.evaluation.loss_nats == pytest.approx(0.04)
+
+
+def test_waves_of_pipelines_follow_one_another(two_types):
+    """Ten requests by four are three waves of 2 s."""
+    judged = proposed("pipeline-per-type", replace(two_types, num_requests=10)).judged
+    assert judged.evaluation.batch_latency_s == pytest.approx(2.0)
+    assert judged.evaluation.latency_s == pytest.approx(6.0)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 60, 180, 300])
@@ -550,6 +643,14 @@ def test_reasons_name_stage_and_phase():
     assert short.ratio is None
 
 
+def test_plans_equal_in_the_goal_are_told_apart_by_latency():
+    """Any decode size has the same TTFT; by fours each of nine rounds takes as long as one."""
+    problem = pipeline(speeds=(1,), batch=4, micro_batches=(1, 4), output_tokens=10)
+    problem = replace(problem, decode_s=problem.decode_s[..., :1] * np.ones(2))
+    judged = proposed("even-split", problem, objective=Objective(goal=Goal.TTFT)).judged
+    assert judged.plans[0].decode_micro_batch == 4
+
+
 def test_a_faster_plan_may_lose_by_quality():
     """Four layers of 1 s, or 1/2 s and 0.01 nats worse at 100 seconds a nat: 4 or 6 s."""
     objective = Objective(goal=Goal.LATENCY_AND_QUALITY, theta_s_per_nat=100.0)
@@ -558,7 +659,8 @@ def test_a_faster_plan_may_lose_by_quality():
     best = compare(problem, objective=objective, baselines=()).best
     assert best.plan.stages == w16
     plan = replace(best.plan, stages=w8)
-    found = Judged(plans=(plan,), evaluation=evaluate(problem, plan), violations=())
+    values = evaluate(problem, plan)
+    found = Judged(plans=(plan,), parts=(values,), evaluation=values, violations=())
     assert why_it_loses(problem, found, best, objective) == (
         "It loses 0.0400 nats, the best plan 0.0000."
     )
