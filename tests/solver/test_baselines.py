@@ -643,6 +643,35 @@ def test_reasons_name_stage_and_phase():
     assert short.ratio is None
 
 
+@pytest.mark.parametrize(
+    ("goal", "batch", "words", "stage"),
+    [
+        # Three requests on the first take 12 s of prefill and 10.8 s of decode, five on the second
+        # 20 s and 1.8 s: the first ends last.
+        (Goal.LATENCY, 8, "prefill of pipeline 1 (3 requests) takes 12 s", "stage 1 (gpu0"),
+        # Four requests take 16 s of prefill on either; the second is through with them sooner.
+        (Goal.TTFT, 7, "prefill of pipeline 2 (4 requests) takes 16 s", "stage 1 (gpu1"),
+    ],
+)
+def test_reasons_are_of_the_pipeline_that_sets_the_goal(goal, batch, words, stage):
+    """
+    Both GPUs take 4 s of prefill for a request, and 0.4 s or 0.04 s for each of nine tokens more;
+    TTFT and latency of all together are not of the same pipeline.
+    """
+    problem = only_w16(pipeline(batch=batch, micro_batches=(1, 2, 3, 4, 5), output_tokens=10))
+    decode_s = problem.decode_s.copy()
+    decode_s[1] /= 10
+    problem = replace(problem, decode_s=decode_s)
+    objective = Objective(goal=goal)
+    best = compare(pipeline(speeds=(99, 99), batch=batch), baselines=()).best
+    judged = proposed("pipeline-per-type", problem, objective=objective).judged
+    why = why_it_loses(problem, judged, best, objective)
+    assert why.startswith(f"{words}, in the best plan")
+    assert f"on {stage}, 4 layers" in why
+    assert judged.evaluation.bottleneck_prefill == "stage 2"
+    assert judged.evaluation.bottleneck_decode == "stage 1"
+
+
 def test_plans_equal_in_the_goal_are_told_apart_by_latency():
     """Any decode size has the same TTFT; by fours each of nine rounds takes as long as one."""
     problem = pipeline(speeds=(1,), batch=4, micro_batches=(1, 4), output_tokens=10)
