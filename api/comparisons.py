@@ -11,7 +11,6 @@ from api.schemas.comparison import BaselineReport, ComparisonAnswer
 from api.schemas.plan import PlanSpec
 from api.service import NO_HOOKS, Hooks
 from solver import ComparisonRow, compare
-from solver.losing import worst_violation
 
 __all__ = ["compared"]
 
@@ -83,5 +82,5 @@ def _why(prepared: Prepared, row: ComparisonRow) -> str:
     """The solver's sentence, or one in the request's own limits."""
     if not row.violations:
         return row.why
-    worst = worst_violation(row.violations)
+    worst = max(row.violations, key=lambda violation: violation.excess)
     return row.why if worst.limit == "memory" else violation_report(prepared, worst).text

@@ -12,7 +12,7 @@ borders that leave (or enter) a node by the same network card add up their occup
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, exp
@@ -23,10 +23,13 @@ from solver.objective import Goal, Limits, Objective
 from solver.problem import FloatArray, PipelineProblem
 from solver.result import Evaluation, Memory, Plan, Stage, StageReport
 
-__all__ = ["TOLERANCE", "Violation", "evaluate", "score", "violations"]
+__all__ = ["TOLERANCE", "Violation", "evaluate", "price_usd_per_hour", "score", "violations"]
 
 # Relative slack of the check: what the solver's own tolerance of 1e-9 a row may add up to.
 TOLERANCE = 1e-7
+
+# Shares of a limit are told of this where the limit is less: of 0 there are none.
+_LEAST_ALLOWED = 1e-3
 
 _MOST_NATS = 700.0  # exp of more overflows
 
@@ -50,6 +53,11 @@ class Violation:
     value: float
     allowed: float
     text: str
+
+    @property
+    def excess(self) -> float:
+        """By what share of the limit it is exceeded."""
+        return abs(self.value - self.allowed) / max(abs(self.allowed), _LEAST_ALLOWED)
 
 
 def evaluate(problem: PipelineProblem, plan: Plan) -> Evaluation:
@@ -75,7 +83,7 @@ def evaluate(problem: PipelineProblem, plan: Plan) -> Evaluation:
     first_round = once + later.rounds_s - later.pace_s
     rest = first_round + (tokens - 2) * period if tokens > 1 else 0.0
     latency = (ttft + rest) * problem.waves(plan.batch_size)
-    price = _price(problem, plan)
+    price = price_usd_per_hour(problem, plan.stages)
     output = problem.served_requests(plan.batch_size) * tokens
     loss = _loss(problem, plan)
     return Evaluation(
@@ -93,6 +101,17 @@ def evaluate(problem: PipelineProblem, plan: Plan) -> Evaluation:
         bottleneck_decode=later.slowest,
         stages=pipe.reports(first, later, link_p, link_d, ttft, rest),
     )
+
+
+def price_usd_per_hour(problem: PipelineProblem, stages: Iterable[Stage]) -> float:
+    """Price of the GPUs of these stages, and of every node that is rented whole once."""
+    nodes, rent = set(), 0.0
+    for stage in stages:
+        group = problem.groups[stage.group]
+        device = problem.devices[group.device]
+        nodes.add(device.node)
+        rent += device.price_usd_per_hour * group.tensor_parallel
+    return rent + float(sum(problem.node_price_usd_per_hour[node] for node in sorted(nodes)))
 
 
 def score(evaluation: Evaluation, objective: Objective) -> float:
@@ -149,7 +168,7 @@ def violations(
 
 
 def _exceeds(value: float, allowed: float) -> bool:
-    return value > allowed + TOLERANCE * max(abs(allowed), 1e-3)
+    return value > allowed + TOLERANCE * max(abs(allowed), _LEAST_ALLOWED)
 
 
 def _memory_violations(problem: PipelineProblem, evaluation: Evaluation) -> list[Violation]:
@@ -253,16 +272,6 @@ def _sizes(problem: PipelineProblem, plan: Plan) -> tuple[int, int]:
         f"{plan.decode_micro_batch} (decode) is not among the candidates of the request.",
         pointer="/plan",
     )
-
-
-def _price(problem: PipelineProblem, plan: Plan) -> float:
-    nodes, rent = set(), 0.0
-    for stage in plan.stages:
-        group = problem.groups[stage.group]
-        device = problem.devices[group.device]
-        nodes.add(device.node)
-        rent += device.price_usd_per_hour * group.tensor_parallel
-    return rent + float(sum(problem.node_price_usd_per_hour[node] for node in sorted(nodes)))
 
 
 def _perplexity(problem: PipelineProblem, loss_nats: float) -> float | None:

@@ -1,22 +1,24 @@
 """One sentence on why a plan is worse than the best: what it breaks, or where its time goes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
 from profiles.units import GIB, MS
 from solver.baselines import Judged
-from solver.check import Violation, score
+from solver.check import score
 from solver.objective import Goal, Objective
 from solver.problem import PipelineProblem
 from solver.result import Evaluation, Plan, SolveReport
 
-__all__ = ["why_it_loses", "worst_violation"]
+__all__ = ["why_it_loses"]
 
 EQUAL = 1e-3
 """Plans within this share of each other are told apart no further."""
 WAITING = 0.3
 """A pipeline whose GPUs wait for the slowest stage for this share of the time is out of balance."""
+_SECONDS = {Goal.TTFT: "ttft_s", Goal.TPOT: "tpot_s"}
+"""The times that goals are about; it is latency for the others."""
 _OTHER_GOALS = {
     Goal.PRICE: "It rents for ${0:.2f} an hour, the best plan for ${1:.2f}.",
     Goal.QUALITY_LOSS: "It loses {0:.4f} nats, the best plan {1:.4f}.",
@@ -72,17 +74,12 @@ def _share_lost(theirs: Evaluation, ours: Evaluation, objective: Objective) -> f
 
 def _better(found: Judged) -> str:
     if len(found.plans) > 1:
-        return "It does not lose: pipelines side by side are faster here than any single one found."
+        return "It does not lose: pipelines side by side are better here than any single one found."
     return "It does not lose: the search ended before it had a plan as good."
 
 
-def worst_violation(broken: Sequence[Violation]) -> Violation:
-    """The limit that is exceeded by the largest share."""
-    return max(broken, key=lambda v: abs(v.value - v.allowed) / max(abs(v.allowed), 1e-3))
-
-
 def _broken(found: Judged) -> str:
-    worst = worst_violation(found.violations)
+    worst = max(found.violations, key=lambda violation: violation.excess)
     if worst.limit == "memory":
         return f"{worst.text[:-1]}: {(worst.value - worst.allowed) / GIB:.2f} GiB too much."
     return worst.text
@@ -103,26 +100,20 @@ def _seconds(values: Evaluation, objective: Objective) -> float:
     """What tells two plans apart in time: seconds, or seconds a token where batches may differ."""
     if objective.goal in (Goal.COST, Goal.THROUGHPUT):
         return 1 / values.throughput_tokens_per_s
-    names = {Goal.TTFT: "ttft_s", Goal.TPOT: "tpot_s"}
-    return float(getattr(values, names.get(objective.goal, "latency_s")))
+    return float(getattr(values, _SECONDS.get(objective.goal, "latency_s")))
 
 
 @dataclass(frozen=True, slots=True)
 class _Phase:
-    """One phase of a plan: its seconds a batch, and what sets its pace."""
+    """One phase of a pipeline: its seconds a batch, and what sets its pace."""
 
     name: str
-    plans: tuple[Plan, ...]
+    plan: Plan
     values: Evaluation
 
     @property
-    def batch(self) -> int:
-        """Requests served together."""
-        return sum(plan.batch_size for plan in self.plans)
-
-    @property
     def seconds(self) -> float:
-        """Seconds of a batch; of pipelines side by side those of the slowest one."""
+        """Seconds of a batch."""
         ttft_s = self.values.ttft_s
         return ttft_s if self.name == "prefill" else self.values.batch_latency_s - ttft_s
 
@@ -145,9 +136,7 @@ class _Phase:
 
     def rounds(self) -> str:
         """How many micro-batches there are, and what each of them takes on the slowest stage."""
-        plans = [plan for plan in self.plans for _ in plan.stages]
-        plan = plans[self.slowest or 0]
-        is_prefill = self.name == "prefill"
+        plan, is_prefill = self.plan, self.name == "prefill"
         size = plan.prefill_micro_batch if is_prefill else plan.decode_micro_batch
         count = ceil(plan.batch_size / size)
         pace = max(self.stage_s) if self.slowest is None else self.stage_s[self.slowest]
@@ -171,27 +160,49 @@ def _slow(
     """The phase that costs most, its slowest stage, and what is behind it."""
     if best.evaluation is None or best.plan is None:
         return
-    name = _phase(found.evaluation, best.evaluation, objective)
-    theirs = _Phase(name, found.plans, found.evaluation)
-    ours = _Phase(name, (best.plan,), best.evaluation)
-    yield f"{name} takes {_time(theirs.seconds)}, in the best plan {_time(ours.seconds)}" + (
-        "" if theirs.batch == ours.batch else f" for {ours.batch} requests, not {theirs.batch}"
+    slowest = _slowest_pipeline(found, objective)
+    values = found.parts[slowest]
+    name = _phase(values, best.evaluation, objective)
+    theirs = _Phase(name, found.plans[slowest], values)
+    ours = _Phase(name, best.plan, best.evaluation)
+    yield (
+        f"{name}{_which(found, slowest)} takes {_time(theirs.seconds)}, in the best plan "
+        f"{_time(ours.seconds)}{_other_batch(found, best.plan)}"
     )
     number = theirs.slowest
     if number is None:
         yield f"{theirs.bottleneck} is the bottleneck"
         return
     stage = theirs.values.stages[number]
-    formats = [each.formats for plan in found.plans for each in plan.stages][number]
+    formats = theirs.plan.stages[number].formats
     names = " and ".join(dict.fromkeys(problem.format_names[f] for f in formats))
     layers = f"{stage.num_layers} layer{'s' if stage.num_layers > 1 else ''}"
     yield (
         f"{theirs.rounds()} on stage {number + 1} ({problem.devices[stage.device].name}, {layers} "
         f"in {names}), in the best plan {ours.rounds()}"
     )
-    if len(found.plans) == 1 and theirs.waiting() > WAITING:
+    if theirs.waiting() > WAITING:
         yield f"its GPUs wait {theirs.waiting():.0%} of the time for that stage"
     yield from _unused(problem, found.evaluation, best.evaluation)
+
+
+def _slowest_pipeline(found: Judged, objective: Objective) -> int:
+    """Which pipeline sets the goal."""
+    name = _SECONDS.get(objective.goal, "latency_s")
+    return max(range(len(found.parts)), key=lambda number: getattr(found.parts[number], name))
+
+
+def _which(found: Judged, number: int) -> str:
+    """Which of several pipelines is meant, and what it serves."""
+    size = found.plans[number].batch_size
+    served = f"{size} request{'s' if size > 1 else ''}"
+    return f" of pipeline {number + 1} ({served})" if len(found.plans) > 1 else ""
+
+
+def _other_batch(found: Judged, best: Plan) -> str:
+    """How many requests the best plan serves, if not as many."""
+    batch = sum(plan.batch_size for plan in found.plans)
+    return "" if batch == best.batch_size else f" for {best.batch_size} requests, not {batch}"
 
 
 def _phase(theirs: Evaluation, ours: Evaluation, objective: Objective) -> str:

@@ -256,6 +256,16 @@ class PipelineProblem:
         left = (batch_size - 1) % int(sizes[index]) + 1
         return int(np.where(sizes >= left, sizes, np.iinfo(sizes.dtype).max).argmin())
 
+    def decode_index(self, batch: BatchOption, size: int) -> int | None:
+        """
+        Index of a decode size of a batch; None where it is not among them.
+
+        Where nothing is decoded every size will do, and one that is not among them is the first.
+        """
+        if self.output_tokens == 1 and size not in self.micro_batches[list(batch.decode)]:
+            return batch.decode[0]
+        return next((i for i in batch.decode if self.micro_batches[i] == size), None)
+
     def waves(self, batch_size: int) -> int:
         """How many batches one after the other serve all requests."""
         return 1 if self.num_requests is None else ceil(self.num_requests / batch_size)

@@ -16,10 +16,12 @@ class Judged:
     """
     A plan with its values and what it breaks.
 
-    ``plans`` has several entries where the batch is divided among pipelines that run side by side.
+    ``plans`` has several entries where the batch is divided among pipelines that run side by side;
+    ``parts`` has the values of each by itself, ``evaluation`` those of all together.
     """
 
     plans: tuple[Plan, ...]
+    parts: tuple[Evaluation, ...]
     evaluation: Evaluation
     violations: tuple[Violation, ...]
 
@@ -35,7 +37,12 @@ class Proposal:
 def judged(problem: PipelineProblem, plan: Plan, limits: Limits) -> Judged:
     """A plan under the judge."""
     values = evaluate(problem, plan)
-    return Judged(plans=(plan,), evaluation=values, violations=violations(problem, values, limits))
+    return Judged(
+        plans=(plan,),
+        parts=(values,),
+        evaluation=values,
+        violations=violations(problem, values, limits),
+    )
 
 
 def best_of(
@@ -44,6 +51,7 @@ def best_of(
     """
     The best plan that keeps the limits or, where none does, the one that breaks them least.
 
+    Of plans that are equal in the goal it is the one of least latency, as in the search.
     Plans that break limits are compared by the largest share by which one of them is exceeded.
     None where there are no plans.
     """
@@ -60,12 +68,8 @@ def better(first: Judged | None, second: Judged | None, objective: Objective) ->
     return second if _rank(second, objective) < _rank(first, objective) else first
 
 
-def _rank(found: Judged, objective: Objective) -> tuple[float, float]:
+def _rank(found: Judged, objective: Objective) -> tuple[float, ...]:
     if found.violations:
-        return 1.0, max(map(_excess, found.violations))
+        return 1.0, max(violation.excess for violation in found.violations)
     sign = -1 if objective.goal.maximise else 1
-    return 0.0, sign * score(found.evaluation, objective)
-
-
-def _excess(violation: Violation) -> float:
-    return abs(violation.value - violation.allowed) / max(abs(violation.allowed), 1e-3)
+    return 0.0, sign * score(found.evaluation, objective), found.evaluation.latency_s

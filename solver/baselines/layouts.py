@@ -6,7 +6,6 @@ from math import ceil, inf
 
 import numpy as np
 
-from profiles.errors import InputError
 from solver.check import evaluate
 from solver.problem import BatchOption, FloatArray, PipelineProblem
 from solver.result import Plan, Stage
@@ -14,6 +13,8 @@ from solver.result import Plan, Stage
 __all__ = [
     "equal_stages",
     "even_counts",
+    "lacking_decode",
+    "lacking_prefill",
     "largest_remainders",
     "shared_formats",
     "single_gpus",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 WIDEST = 16
+_NOT_ASKED = "(batch / GPUs, rounded up) is not among the sizes of the request"
 
 
 def single_gpus(problem: PipelineProblem) -> list[int]:
@@ -121,20 +123,22 @@ def widths(problem: PipelineProblem) -> list[int]:
     return [round(WIDEST * mean / widest) for mean in means]
 
 
-def slots_per_gpu(problem: PipelineProblem, batch: BatchOption, num_gpus: int) -> int:
-    """
-    LLM-PQ's decode micro-batch, ceil(batch / GPUs).
+def slots_per_gpu(batch: BatchOption, num_gpus: int) -> int:
+    """LLM-PQ's decode micro-batch, ceil(batch / GPUs)."""
+    return ceil(batch.size / num_gpus)
 
-    Raises
-    ------
-    InputError
-        When the request does not have it among the sizes of decode.
-    """
-    size = ceil(batch.size / num_gpus)
-    if size not in problem.micro_batches[list(batch.decode)].tolist():
-        raise InputError(
-            f"its decode micro-batch of {size} (batch / GPUs, rounded up) is not among the sizes "
-            "of the request; add it",
-            pointer="/batches",
-        )
-    return size
+
+def lacking_decode(problem: PipelineProblem, batch: BatchOption, num_gpus: int) -> str:
+    """Why the request has not LLM-PQ's decode micro-batch; empty where it has."""
+    size = slots_per_gpu(batch, num_gpus)
+    if problem.decode_index(batch, size) is not None:
+        return ""
+    return f"its decode micro-batch of {size} {_NOT_ASKED}; add it"
+
+
+def lacking_prefill(problem: PipelineProblem, batch: BatchOption, num_gpus: int) -> str:
+    """The same for a prefill micro-batch of this size."""
+    size = slots_per_gpu(batch, num_gpus)
+    if size in problem.micro_batches[list(batch.prefill)]:
+        return ""
+    return f"its prefill micro-batch of {size} {_NOT_ASKED}; add it"

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from solver.baselines.budget import Budget
 from solver.baselines.judging import Proposal, judged
+from solver.baselines.layouts import lacking_prefill
 from solver.baselines.llmpq_view import (
     few_orders,
     for_each_batch,
@@ -33,6 +34,10 @@ def adabits(
     """The least quality loss that memory allows in the order given, sizes by batch / GPUs."""
 
     def propose(alone: PipelineProblem, own: LlmPqProblem) -> Proposal:
+        (batch,) = alone.batches
+        lacks = lacking_prefill(alone, batch, own.num_devices)
+        if lacks:
+            return Proposal(reason=lacks)
         plan = most_quality(own, own.decode_micro_batch, budget)
         if plan is None:
             return Proposal(reason=budget.no_plan(NO_MEMORY))

@@ -6,9 +6,9 @@ from math import factorial
 
 import numpy as np
 
-from profiles.errors import InputError
 from solver.baselines.budget import Budget
 from solver.baselines.judging import Judged, Proposal, best_of, better
+from solver.baselines.layouts import lacking_decode, single_gpus
 from solver.baselines.per_type import gpu_types
 from solver.llmpq import (
     LlmPqPlan,
@@ -19,7 +19,7 @@ from solver.llmpq import (
     to_plan,
 )
 from solver.objective import Limits, Objective
-from solver.problem import PipelineProblem
+from solver.problem import BatchOption, PipelineProblem
 from solver.result import Plan
 
 __all__ = [
@@ -40,6 +40,9 @@ THETA_SHARES = (0.3, 1.0, 10.0, 100.0)
 MOST_PLACES = 500_000
 """Orders, prefill sizes, layers and GPUs multiplied; beyond it only the order given is searched."""
 
+NO_SINGLE_GPUS = (
+    "its stages are single GPUs, and not every GPU may be one; allow tensor-parallel size 1"
+)
 _LARGEST_PENALTY_S = 100.0
 
 Plans = Callable[[float], list[LlmPqPlan]]
@@ -71,18 +74,27 @@ def for_each_batch(
     for batch in problem.batches:
         if budget.is_spent():
             break
+        lacks = _lacking(problem, batch)
+        if lacks:
+            reason = reason or lacks
+            continue
         alone = replace(problem, batches=(batch,))
-        try:
-            own = _by_type(problem, from_pipeline(_one_wave(alone), theta_s_per_nat=0.0))
-            answer = propose(alone, own)
-            if answer.judged is not None and _breaks(answer.judged, "memory"):
-                again = propose(alone, _with_room(alone, own))
-                answer = Proposal(judged=better(answer.judged, again.judged, objective))
-        except InputError as error:
-            answer = Proposal(reason=str(error).rstrip("."))
+        own = _by_type(problem, from_pipeline(_one_wave(alone), theta_s_per_nat=0.0))
+        answer = propose(alone, own)
+        if answer.judged is not None and _breaks(answer.judged, "memory"):
+            again = propose(alone, _with_room(alone, own))
+            answer = Proposal(judged=better(answer.judged, again.judged, objective))
         best = better(best, answer.judged, objective)
         reason = reason or answer.reason
     return Proposal(judged=best, reason="" if best else budget.no_plan(reason))
+
+
+def _lacking(problem: PipelineProblem, batch: BatchOption) -> str:
+    """What LLM-PQ's view needs and the request has not; empty where it has all."""
+    num_gpus = len(single_gpus(problem))
+    if num_gpus < problem.num_gpus:
+        return NO_SINGLE_GPUS
+    return lacking_decode(problem, batch, num_gpus)
 
 
 def _by_type(problem: PipelineProblem, own: LlmPqProblem) -> LlmPqProblem:
@@ -198,18 +210,7 @@ def most_quality(own: LlmPqProblem, prefill_micro_batch: int, budget: Budget) ->
     The least quality loss that memory allows in the order given: adabits.
 
     Among plans of equal loss any may come, as in the released code: times play no part.
-
-    Raises
-    ------
-    InputError
-        When the prefill micro-batch is not among the sizes.
     """
-    if prefill_micro_batch not in own.prefill_micro_batches:
-        raise InputError(
-            f"its prefill micro-batch of {prefill_micro_batch} (batch / GPUs, rounded up) is not "
-            "among the sizes of the request; add it",
-            pointer="/batches",
-        )
     at = np.flatnonzero(own.prefill_micro_batches == prefill_micro_batch)
     most = float(np.where(own.allowed.any(axis=1), own.loss_nats, 0.0).sum())
     quality = replace(

@@ -16,12 +16,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from profiles.errors import InputError
 from profiles.units import GIB
 from solver.baselines.budget import Budget
 from solver.baselines.judging import Judged, Proposal, best_of, better
 from solver.baselines.layouts import (
     even_counts,
+    lacking_decode,
+    lacking_prefill,
     shared_formats,
     single_gpus,
     slots_per_gpu,
@@ -30,11 +31,12 @@ from solver.baselines.layouts import (
 )
 from solver.objective import Limits, Objective
 from solver.problem import BatchOption, BoolArray, FloatArray, PipelineProblem
-from solver.result import Plan
+from solver.result import Plan, Stage
 
 __all__ = ["pipeedge", "uniform"]
 
 Plans = Callable[[PipelineProblem, list[int], int, BatchOption], Iterator[Plan]]
+Lacking = Callable[[PipelineProblem, BatchOption, int], str]
 
 
 def uniform(
@@ -45,18 +47,23 @@ def uniform(
 
     Layers left over go to the stages before the last: the released code leaves that open.
     """
-    return _widest(problem, limits, objective, _uniform_plans, budget)
+    return _widest(problem, limits, objective, _uniform_plans, _lacking_for_uniform, budget)
 
 
 def pipeedge(
     problem: PipelineProblem, limits: Limits, objective: Objective, budget: Budget
 ) -> Proposal:
     """The least slowest stage of decode, at the most bits that fit; prefill in the same sizes."""
-    return _widest(problem, limits, objective, _pipeedge_plans, budget)
+    return _widest(problem, limits, objective, _pipeedge_plans, _lacking_for_pipeedge, budget)
 
 
 def _widest(
-    problem: PipelineProblem, limits: Limits, objective: Objective, plans: Plans, budget: Budget
+    problem: PipelineProblem,
+    limits: Limits,
+    objective: Objective,
+    plans: Plans,
+    lacking: Lacking,
+    budget: Budget,
 ) -> Proposal:
     """Plans at the most bits at which memory holds one; of these the best."""
     order = single_gpus(problem)[: problem.num_layers]
@@ -68,16 +75,17 @@ def _widest(
     best: Judged | None = None
     reason = ""
     for batch in problem.batches:
+        lacks = lacking(problem, batch, len(order))
+        if lacks:
+            reason = lacks
+            continue
         found: Judged | None = None
-        try:
-            for width in sorted({bits[f] for f in formats}, reverse=True):
-                chosen = [f for f in formats if bits[f] == width]
-                tried = (plan for f in chosen for plan in plans(problem, order, f, batch))
-                found = best_of(problem, budget.while_left(tried), limits, objective) or found
-                if found is not None and all(v.limit != "memory" for v in found.violations):
-                    break
-        except InputError as error:
-            reason = str(error)
+        for width in sorted({bits[f] for f in formats}, reverse=True):
+            chosen = [f for f in formats if bits[f] == width]
+            tried = (plan for f in chosen for plan in plans(problem, order, f, batch))
+            found = best_of(problem, budget.while_left(tried), limits, objective) or found
+            if found is not None and all(v.limit != "memory" for v in found.violations):
+                break
         best = better(best, found, objective)
     if best is None:
         return Proposal(reason=budget.no_plan(reason or _needs(problem, order, formats)))
@@ -87,37 +95,55 @@ def _widest(
 def _uniform_plans(
     problem: PipelineProblem, order: list[int], fmt: int, batch: BatchOption
 ) -> Iterator[Plan]:
-    decode = slots_per_gpu(problem, batch, len(order))
     stages = uniform_stages(order, even_counts(problem.num_layers, len(order)), fmt)
-    for size in problem.micro_batches[list(batch.prefill)].tolist():
-        if decode % size == 0:
-            yield Plan(
-                batch_size=batch.size,
-                prefill_micro_batch=size,
-                decode_micro_batch=decode,
-                stages=stages,
-            )
+    for size in _divisors(problem, batch, len(order)):
+        yield _plan(problem, batch, size, slots_per_gpu(batch, len(order)), stages)
+
+
+def _divisors(problem: PipelineProblem, batch: BatchOption, num_gpus: int) -> list[int]:
+    """Prefill sizes that divide the decode micro-batch."""
+    decode = slots_per_gpu(batch, num_gpus)
+    return [s for s in problem.micro_batches[list(batch.prefill)].tolist() if decode % s == 0]
+
+
+def _lacking_for_uniform(problem: PipelineProblem, batch: BatchOption, num_gpus: int) -> str:
+    lacks = lacking_decode(problem, batch, num_gpus)
+    if lacks or _divisors(problem, batch, num_gpus):
+        return lacks
+    size = slots_per_gpu(batch, num_gpus)
+    return f"no prefill micro-batch of the request divides its decode micro-batch of {size}"
+
+
+def _lacking_for_pipeedge(problem: PipelineProblem, batch: BatchOption, num_gpus: int) -> str:
+    return lacking_decode(problem, batch, num_gpus) or lacking_prefill(problem, batch, num_gpus)
+
+
+def _plan(
+    problem: PipelineProblem,
+    batch: BatchOption,
+    prefill: int,
+    decode: int,
+    stages: tuple[Stage, ...],
+) -> Plan:
+    """A plan of these sizes; where nothing is decoded, at a decode size that there is."""
+    index = problem.decode_index(batch, decode)
+    assert index is not None, "lacking_decode is asked first"
+    return Plan(
+        batch_size=batch.size,
+        prefill_micro_batch=prefill,
+        decode_micro_batch=int(problem.micro_batches[index]),
+        stages=stages,
+    )
 
 
 def _pipeedge_plans(
     problem: PipelineProblem, order: list[int], fmt: int, batch: BatchOption
 ) -> Iterator[Plan]:
-    size = slots_per_gpu(problem, batch, len(order))
-    if size not in problem.micro_batches[list(batch.prefill)]:
-        raise InputError(
-            f"its micro-batch of {size} (batch / GPUs, rounded up) is not among the sizes of "
-            "prefill in the request; add it",
-            pointer="/batches",
-        )
+    size = slots_per_gpu(batch, len(order))
     index = int(np.flatnonzero(problem.micro_batches == size)[0])
     counts = _least_slowest(problem, order, fmt, batch.size, index)
     if counts is not None:
-        yield Plan(
-            batch_size=batch.size,
-            prefill_micro_batch=size,
-            decode_micro_batch=size,
-            stages=uniform_stages(order, counts, fmt),
-        )
+        yield _plan(problem, batch, size, size, uniform_stages(order, counts, fmt))
 
 
 def _needs(problem: PipelineProblem, order: list[int], formats: list[int]) -> str:

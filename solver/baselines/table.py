@@ -106,7 +106,8 @@ BASELINES = (
         title="pipeline per type",
         rule="An even split over the GPUs of each type by itself, the batch divided among them.",
         source="replicas of equal GPUs side by side, as engines are deployed today",
-        chosen="the division at which the slowest pipeline ends first; per pipeline " + BEST,
+        chosen="the GPU types in use and the division of the batch, by the goal; per pipeline "
+        + BEST,
         propose=pipeline_per_type,
         in_space=False,
     ),

@@ -33,7 +33,7 @@ def from_pipeline(problem: PipelineProblem, *, theta_s_per_nat: float) -> LlmPqP
     ------
     InputError
         When there are several batch sizes or waves, a GPU may not be a stage by itself, or the
-        decode micro-batch ceil(batch / GPUs) is not among the candidates.
+        decode micro-batch ceil(batch / GPUs) is not among the candidates though there is decode.
     """
     batch = _only_batch(problem)
     groups = _groups_of_devices(problem)
@@ -68,7 +68,11 @@ def from_pipeline(problem: PipelineProblem, *, theta_s_per_nat: float) -> LlmPqP
 
 
 def to_plan(problem: PipelineProblem, plan: LlmPqPlan) -> Plan:
-    """A plan of LLM-PQ's as one of ours: devices without layers are left out."""
+    """
+    A plan of LLM-PQ's as one of ours: devices without layers are left out.
+
+    Where nothing is decoded, its decode size is one that the problem has.
+    """
     groups = _groups_of_devices(problem)
     stages, position = [], 0
     for device, layers in groupby(plan.devices):
@@ -76,10 +80,12 @@ def to_plan(problem: PipelineProblem, plan: LlmPqPlan) -> Plan:
         formats = plan.formats[position : position + count]
         stages.append(Stage(group=int(groups[device]), first_layer=position, formats=formats))
         position += count
+    batch = _only_batch(problem)
+    decode = _decode_index(problem, batch, plan.decode_micro_batch)
     return Plan(
-        batch_size=_only_batch(problem).size,
+        batch_size=batch.size,
         prefill_micro_batch=plan.prefill_micro_batch,
-        decode_micro_batch=plan.decode_micro_batch,
+        decode_micro_batch=int(problem.micro_batches[decode]),
         stages=tuple(stages),
     )
 
@@ -112,9 +118,9 @@ def _groups_of_devices(problem: PipelineProblem) -> IntArray:
 
 
 def _decode_index(problem: PipelineProblem, batch: BatchOption, size: int) -> int:
-    for index in batch.decode:
-        if problem.micro_batches[index] == size:
-            return index
+    index = problem.decode_index(batch, size)
+    if index is not None:
+        return index
     raise InputError(
         f"LLM-PQ decodes in micro-batches of {size} (batch / GPUs, rounded up), which is not among "
         "the candidates; add it.",

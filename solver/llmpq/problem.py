@@ -11,7 +11,6 @@ Quantization, arXiv 2403.01136, DOI 10.1145/3627535.3638480, and the code releas
 """
 
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from math import ceil, isfinite
 from typing import Any, Self
 
@@ -96,8 +95,8 @@ class LlmPqProblem:
     Parameters
     ----------
     blocks
-        Shape (N,): the GPU type of every device. Devices of a type are listed next to each other
-        and stay so in every order.
+        Shape (N,): the GPU type of every device. In every order devices of a type come one after
+        the other, wherever they are listed.
     batch_size, tokens
         Requests served together; tokens generated for each, mu_n.
     theta_s_per_nat
@@ -126,8 +125,7 @@ class LlmPqProblem:
     Raises
     ------
     InputError
-        When shapes disagree, a number is negative or not finite, devices of a type are apart, or
-        sizes do not rise.
+        When shapes disagree, a number is negative or not finite, or sizes do not rise.
     """
 
     blocks: tuple[int, ...]
@@ -156,7 +154,6 @@ class LlmPqProblem:
                 object.__setattr__(self, field.name, own)
         _check_arrays(self)
         _check_values(self)
-        _check_blocks(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LlmPqProblem):
@@ -267,14 +264,4 @@ def _check_values(problem: LlmPqProblem) -> None:
         raise InputError(
             f"prefill_micro_batches is {sizes.tolist()}; sizes must be 1 or more and rise.",
             pointer="/prefill_micro_batches",
-        )
-
-
-def _check_blocks(problem: LlmPqProblem) -> None:
-    blocks = problem.blocks
-    changes = sum(a != b for a, b in pairwise(blocks))
-    if changes != len(set(blocks)) - 1:
-        raise InputError(
-            f"blocks is {list(blocks)}; list the devices of one type next to each other.",
-            pointer="/blocks",
         )

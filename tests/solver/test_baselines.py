@@ -7,6 +7,7 @@ from time import monotonic
 import numpy as np
 import pytest
 
+from profiles.errors import InputError
 from solver import (
     BASELINES,
     Goal,
@@ -21,7 +22,7 @@ from solver import (
     score,
     violations,
 )
-from solver.baselines import Budget, Judged, gpu_types, judging
+from solver.baselines import Budget, Judged, gpu_types, judging, llmpq_view
 from solver.baselines.layouts import largest_remainders, widths
 from solver.baselines.transfer import RULES, transferred
 from solver.llmpq import LlmPqRules, enumerate_cases, from_pipeline, solve_fast, to_plan
@@ -250,16 +251,109 @@ def test_pipelines_that_cannot_hold_the_model_are_no_plan():
     assert "no GPU type can serve even one request" in answer.reason
 
 
-def test_no_request_is_left_behind():
+def test_share_below_the_smallest_size_is_one_micro_batch():
     """
     Each GPU has 10 bytes beside the model in w8, and a request takes 4: two requests each. Of three
-    one is left, and there is no micro-batch of one.
+    the slow GPU serves one, in 2 s as two of them would take: no other time is known.
     """
     problem = pipeline(speeds=(2, 1), batch=3, micro_batches=(2, 3), memory=30.0)
     problem = replace(problem, kv_bytes=np.ones((2, 1)))
+    judged = proposed("pipeline-per-type", problem).judged
+    assert sorted(plan.batch_size for plan in judged.plans) == [1, 2]
+    assert [plan.prefill_micro_batch for plan in judged.plans if plan.batch_size == 1] == [1]
+    assert judged.evaluation.latency_s == pytest.approx(4 * 2 / 2)
+
+
+def test_one_type_serves_the_batch_in_one_micro_batch():
+    """Eight at a time is all that is asked for, and the slow GPU is too small for the model."""
+    problem = with_memory(pipeline(batch=8, micro_batches=(8,)), 100, 15)
+    judged = proposed("pipeline-per-type", problem).judged
+    assert [plan.batch_size for plan in judged.plans] == [8]
+    assert judged.evaluation.latency_s == pytest.approx(4 * 8 / 2)
+
+
+def test_layers_without_a_common_format_are_told():
+    """The first layer may be w16 alone, the others w8 alone."""
+    problem = pipeline(num_layers=2)
+    problem = replace(problem, layer_formats=np.array([[True, False], [False, True]]))
     answer = proposed("pipeline-per-type", problem)
     assert answer.judged is None
-    assert "no division that was tried of the batch of 3" in answer.reason
+    assert answer.reason == "no format is run by all GPUs of a type"
+
+
+def test_divisions_that_are_not_found_are_told():
+    """
+    The first GPU has room for four requests and the second for two, but it takes 90 s a layer for
+    one alone. Of five the second is given one, and with one less the first is given too many.
+    """
+    problem = pipeline(speeds=(2, 1), batch=5, micro_batches=(1, 2, 4))
+    problem = replace(with_memory(problem, 36, 28), kv_bytes=np.ones((2, 1)))
+    prefill_s = problem.prefill_s.copy()
+    prefill_s[1, ..., 0] = 90.0
+    problem = replace(problem, prefill_s=prefill_s)
+    answer = proposed("pipeline-per-type", problem, Limits(ttft_s=10.0))
+    assert answer.judged is None
+    assert "no division that was tried of the batch of 5" in answer.reason
+
+
+@pytest.fixture
+def two_types():
+    """A slow GPU at $1 and one three times as fast at $4; both hold four layers in w16 or w8."""
+    return pipeline(speeds=(1, 3), batch=4, micro_batches=(1, 2, 4), prices=(1.0, 4.0))
+
+
+@pytest.mark.parametrize(
+    ("goal", "value"),
+    [
+        (Goal.PRICE, 1.0),
+        (Goal.GPUS, 1),
+        (Goal.STAGES, 1),
+        (Goal.QUALITY_LOSS, 0.0),
+        # Alone the slow one takes 8 s at $1, the fast one 2.67 s at $4, both 6 s at $5.
+        (Goal.COST, 8 / 3600 / 4 * 1e6),
+        (Goal.LATENCY, 2.0),
+    ],
+)
+def test_types_and_formats_follow_the_goal(two_types, goal, value):
+    objective = Objective(goal=goal)
+    judged = proposed("pipeline-per-type", two_types, objective=objective).judged
+    assert score(judged.evaluation, objective) == pytest.approx(value)
+    assert not judged.violations
+
+
+@pytest.mark.parametrize(
+    ("limits", "names"),
+    [
+        (Limits(gpus=1), {"gpu1"}),
+        (Limits(price_usd_per_hour=1.5), {"gpu0"}),
+        (Limits(min_stages=2), {"gpu0", "gpu1"}),
+    ],
+)
+def test_types_are_left_out_to_keep_limits(two_types, limits, names):
+    """Within a limit on price the fast GPU is too dear."""
+    judged = proposed("pipeline-per-type", two_types, limits).judged
+    assert not judged.violations
+    assert {two_types.devices[s.device].name for s in judged.evaluation.stages} == names
+
+
+@pytest.mark.parametrize("limits", [Limits(latency_s=5.0), Limits(s_per_token=1.25)])
+def test_quality_is_what_time_allows(two_types, limits):
+    """Four requests in w16 take 5.3 s on the fast GPU, and with the slow one 4 s."""
+    objective = Objective(goal=Goal.QUALITY_LOSS)
+    judged = proposed("pipeline-per-type", two_types, limits, objective).judged
+    assert not judged.violations
+    assert judged.evaluation.loss_nats == 0
+    hasty = Limits(latency_s=3.0)
+    judged = proposed("pipeline-per-type", two_types, hasty, objective).judged
+    assert not judged.violations
+    assert judged.evaluation.loss_nats == pytest.approx(0.04)
+
+
+def test_waves_of_pipelines_follow_one_another(two_types):
+    """Ten requests by four are three waves of 2 s."""
+    judged = proposed("pipeline-per-type", replace(two_types, num_requests=10)).judged
+    assert judged.evaluation.batch_latency_s == pytest.approx(2.0)
+    assert judged.evaluation.latency_s == pytest.approx(6.0)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 60, 180, 300])
@@ -411,6 +505,31 @@ def test_searches_that_are_not_cut_do_not_depend_on_the_clock(name):
     assert answers[0] == answers[1]
 
 
+@pytest.fixture
+def mixed_nodes():
+    """Two equal nodes, each with a slow GPU and one three times as fast, in this order."""
+    problem = pipeline(
+        speeds=(1, 3, 1, 3), num_layers=8, batch=8, micro_batches=(1, 2, 4, 8), output_tokens=9
+    )
+    devices = tuple(replace(d, node=i // 2) for i, d in enumerate(problem.devices))
+    return replace(problem, devices=devices)
+
+
+@pytest.mark.parametrize("name", ["bit-width-transfer", "llm-pq"])
+def test_orders_of_types_need_no_types_side_by_side(mixed_nodes, name):
+    """GPUs 0 and 2 are one type, 1 and 3 the other: either type comes first, then all of it."""
+    (plan,) = proposed(name, mixed_nodes).judged.plans
+    types = [stage.group % 2 for stage in plan.stages]
+    assert set(types) == {0, 1}
+    assert types in (sorted(types), sorted(types, reverse=True))
+
+
+def test_adabits_keeps_to_the_order_given(mixed_nodes):
+    """Each GPU holds two of eight layers in w16."""
+    (plan,) = proposed("adabits", with_memory(mixed_nodes, 20, 20, 20, 20)).judged.plans
+    assert [stage.group for stage in plan.stages] == [0, 1, 2, 3]
+
+
 def test_theta_rises_until_quality_is_kept():
     """8 bits are faster and lose 0.06 in all; only 0.03 are allowed."""
     problem = pipeline(speeds=(1, 3), num_layers=6, batch=4, micro_batches=(2, 4), output_tokens=9)
@@ -431,10 +550,49 @@ def test_too_many_orders_leave_the_one_given():
     assert groups == sorted(groups)
 
 
+LLMPQ_SIZES = ("uniform", "pipeedge", "adabits", "bit-width-transfer", "llm-pq")
+
+
+@pytest.mark.parametrize("name", LLMPQ_SIZES)
+def test_where_nothing_is_decoded_its_only_size_will_do(name):
+    """Batch 6 on two GPUs: micro-batches of 3 by the rule; decode has a size in name alone."""
+    problem = pipeline(batch=6, micro_batches=(1, 2, 3, 6))
+    problem = replace(problem, batches=(replace(problem.batches[0], decode=(1,)),))
+    (plan,) = proposed(name, problem).judged.plans
+    assert plan.prefill_micro_batch in (1, 3)
+    assert plan.decode_micro_batch == 2
+
+
+@pytest.mark.parametrize("name", ["adabits", "bit-width-transfer", "llm-pq"])
+def test_stages_of_several_gpus_alone_are_a_reason(name):
+    answer = proposed(name, with_tensor_parallel(pipeline(), (2, 2), (2,)))
+    assert answer.judged is None
+    assert "its stages are single GPUs" in answer.reason
+
+
+@pytest.mark.parametrize("name", ["adabits", "llm-pq"])
+def test_faults_of_the_view_are_no_reasons(name, monkeypatch):
+    """What the view refuses is a fault of this program, not of the request."""
+
+    def broken(*_args, **_settings):
+        raise InputError("blocks is what nobody asked for.")
+
+    monkeypatch.setattr(llmpq_view, "from_pipeline", broken)
+    with pytest.raises(InputError, match="nobody asked for"):
+        proposed(name, pipeline())
+
+
+def test_uniform_without_a_divisor_says_so():
+    """Decode by 3, prefill by 2 alone."""
+    problem = pipeline(batch=6, micro_batches=(2, 3), output_tokens=9)
+    problem = replace(problem, batches=(replace(problem.batches[0], prefill=(0,)),))
+    assert "divides its decode micro-batch of 3" in proposed("uniform", problem).reason
+
+
 def test_sizes_that_a_rule_needs_are_named():
     """Two GPUs and a batch of 4: the decode micro-batch is 2, which the request does not offer."""
-    problem = pipeline(batch=4, micro_batches=(1, 4))
-    for name in ("uniform", "pipeedge", "adabits", "bit-width-transfer", "llm-pq"):
+    problem = pipeline(batch=4, micro_batches=(1, 4), output_tokens=9)
+    for name in LLMPQ_SIZES:
         answer = proposed(name, problem)
         assert answer.judged is None
         assert " 2 " in answer.reason
@@ -485,6 +643,43 @@ def test_reasons_name_stage_and_phase():
     assert short.ratio is None
 
 
+@pytest.mark.parametrize(
+    ("goal", "batch", "words", "stage"),
+    [
+        # Three requests on the first take 12 s of prefill and 10.8 s of decode, five on the second
+        # 20 s and 1.8 s: the first ends last.
+        (Goal.LATENCY, 8, "prefill of pipeline 1 (3 requests) takes 12 s", "stage 1 (gpu0"),
+        # Four requests take 16 s of prefill on either; the second is through with them sooner.
+        (Goal.TTFT, 7, "prefill of pipeline 2 (4 requests) takes 16 s", "stage 1 (gpu1"),
+    ],
+)
+def test_reasons_are_of_the_pipeline_that_sets_the_goal(goal, batch, words, stage):
+    """
+    Both GPUs take 4 s of prefill for a request, and 0.4 s or 0.04 s for each of nine tokens more;
+    TTFT and latency of all together are not of the same pipeline.
+    """
+    problem = only_w16(pipeline(batch=batch, micro_batches=(1, 2, 3, 4, 5), output_tokens=10))
+    decode_s = problem.decode_s.copy()
+    decode_s[1] /= 10
+    problem = replace(problem, decode_s=decode_s)
+    objective = Objective(goal=goal)
+    best = compare(pipeline(speeds=(99, 99), batch=batch), baselines=()).best
+    judged = proposed("pipeline-per-type", problem, objective=objective).judged
+    why = why_it_loses(problem, judged, best, objective)
+    assert why.startswith(f"{words}, in the best plan")
+    assert f"on {stage}, 4 layers" in why
+    assert judged.evaluation.bottleneck_prefill == "stage 2"
+    assert judged.evaluation.bottleneck_decode == "stage 1"
+
+
+def test_plans_equal_in_the_goal_are_told_apart_by_latency():
+    """Any decode size has the same TTFT; by fours each of nine rounds takes as long as one."""
+    problem = pipeline(speeds=(1,), batch=4, micro_batches=(1, 4), output_tokens=10)
+    problem = replace(problem, decode_s=problem.decode_s[..., :1] * np.ones(2))
+    judged = proposed("even-split", problem, objective=Objective(goal=Goal.TTFT)).judged
+    assert judged.plans[0].decode_micro_batch == 4
+
+
 def test_a_faster_plan_may_lose_by_quality():
     """Four layers of 1 s, or 1/2 s and 0.01 nats worse at 100 seconds a nat: 4 or 6 s."""
     objective = Objective(goal=Goal.LATENCY_AND_QUALITY, theta_s_per_nat=100.0)
@@ -493,7 +688,8 @@ def test_a_faster_plan_may_lose_by_quality():
     best = compare(problem, objective=objective, baselines=()).best
     assert best.plan.stages == w16
     plan = replace(best.plan, stages=w8)
-    found = Judged(plans=(plan,), evaluation=evaluate(problem, plan), violations=())
+    values = evaluate(problem, plan)
+    found = Judged(plans=(plan,), parts=(values,), evaluation=values, violations=())
     assert why_it_loses(problem, found, best, objective) == (
         "It loses 0.0400 nats, the best plan 0.0000."
     )

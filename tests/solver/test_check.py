@@ -171,6 +171,13 @@ def test_every_broken_limit_is_told(problem):
     assert broken == {"memory", "ttft_s", "tpot_s", "latency_s", "loss_nats", "gpus", "stages"}
 
 
+def test_excess_is_a_share_of_the_limit(problem):
+    """Half as much again to the first token; 0.01 nats where none are allowed, in 0.001 nats."""
+    values = evaluate(problem, two_stages(formats=(1, 0, 0, 0)))
+    broken = violations(problem, values, Limits(ttft_s=values.ttft_s / 1.5, loss_nats=0.0))
+    assert [each.excess for each in broken] == pytest.approx([0.5, 10.0])
+
+
 def test_a_limit_met_to_the_last_digit_is_kept(problem):
     values = evaluate(problem, two_stages())
     exact = Limits(ttft_s=values.ttft_s, tpot_s=values.tpot_s, latency_s=values.latency_s, gpus=2)

@@ -174,6 +174,18 @@ def test_naive_and_fast_equal_brute_force(seed, rules):
     check_report(problem, rules, solve_fast(problem, rules, stop=StopRule(gap=0)), best)
 
 
+@BOTH
+@pytest.mark.parametrize("seed", range(6))
+def test_devices_of_a_type_may_be_listed_apart(seed, rules):
+    """As on two nodes of one GPU each of two types: orders still keep each type together."""
+    problem = random_llmpq(seed, num_layers=3, blocks=(0, 1, 0))
+    best = brute_force(problem, rules)
+    check_report(problem, rules, solve_naive(problem, rules, gap=0), best)
+    check_report(problem, rules, solve_fast(problem, rules, stop=StopRule(gap=0)), best)
+    orders = {case.order for case in enumerate_cases(problem, rules)}
+    assert orders == {(0, 2, 1), (1, 0, 2)}
+
+
 def test_brute_force_meets_every_kind_of_instance():
     """Guards the tests above: some instances have no plan, some leave a device empty."""
     infeasible, empty = 0, 0
@@ -432,7 +444,6 @@ def test_head_and_logits_lie_on_the_first_device():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"blocks": (0, 1, 0)}, "next to each other"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"theta_s_per_nat": -1.0}, "theta_s_per_nat is -1.0"),
         ({"decode_s": np.ones((3, 3, 1))}, "decode_s has shape"),
