@@ -27,20 +27,18 @@ from solver.estimate import Estimator, Sizes
 from solver.linear import Backend
 from solver.objective import Limits, Objective, StopRule
 from solver.problem import PipelineProblem
-from solver.result import OPTIMAL_GAP, Evaluation, Plan, SolveReport, StopReason, relative_gap
+from solver.result import Evaluation, Plan, SolveReport, StopReason, relative_gap
 from solver.search import Search
 from solver.target import Target
 
 __all__ = ["Effect", "what_if"]
 
-# Gaps as multiples of the gap asked for: to which changed problems are bounded, and the least and
-# the most to which they are solved; between, to this share of what the effect is estimated at.
-# Gains estimated below `_COARSE` are not solved.
-_FINE, _COARSE, _COARSEST = 5, 10, 50
+# Changed problems are bounded to the gap asked for, or to this one if that is coarser, and solved
+# to a share of what the effect is estimated at, within that gap and this many times as much.
+_FINE_GAP, _COARSE = 1e-3, 10
 _SHARE_OF_EFFECT = 0.15
 # The present plan is close to the best one of a changed problem, but seldom as close as this.
 _SCOUT_NEED = 0.02
-_LARGEST_GAP = 0.5
 _ENDS_OF_PROOF = (StopReason.PROVEN, StopReason.GAP_REACHED)
 
 
@@ -179,38 +177,30 @@ class _Study:
     def gains(self, changes: Sequence[Change], most_solved: int) -> list[Effect]:
         """Changes that give: the most promising are solved, the others bounded."""
         ranked = self._ranked(changes)
-        solved = [
-            self._solve(change) for change in ranked[:most_solved] if self._is_promising(change)
-        ]
-        done = {effect.change for effect in solved}
         known = [
             self._effect(
                 change, self._present(change), group.bound, is_joint=len(group.changes) > 1
             )
-            for group in self._bounded([change for change in ranked if change not in done])
+            for group in self._bounded(ranked[most_solved:])
             for change in group.changes
         ]
+        solved = [self._solve(change) for change in ranked[:most_solved]]
         return sorted(solved, key=_by_gain) + sorted(known, key=_by_estimate)
 
-    def _is_promising(self, change: Change) -> bool:
-        """Whether a change is worth solving for, and there is time."""
-        worth = max(_COARSE * self.stop.gap, OPTIMAL_GAP)
-        return not self._is_over() and self._share(max(self._estimate(change) or 0.0, 0.0)) >= worth
-
     def _bounded(self, changes: Sequence[Change]) -> list[_Group]:
-        """Bounds on changes, on all of them at once where that can be; 0 where time is up."""
+        """Bounds on changes, on all of them at once where that can be."""
         alone = [(change,) for change in changes if change.is_alone]
         together = tuple(change for change in changes if not change.is_alone)
         return [self._look_at(each) for each in (*alone, together) if each]
 
     def _gap(self, change: Change) -> float:
         """The gap to which a change is solved."""
-        asked, share = self.stop.gap, self._share(self._estimate(change) or 0.0)
-        return min(max(_SHARE_OF_EFFECT * share, _COARSE * asked), _COARSEST * asked)
+        share = abs(self._estimate(change) or 0.0) / max(abs(self.target.public(self.value)), 1e-9)
+        return min(max(_SHARE_OF_EFFECT * share, self._fine_gap), _COARSE * self._fine_gap)
 
-    def _share(self, gain: float) -> float:
-        """A gain as a share of the present objective."""
-        return abs(gain) / max(abs(self.target.public(self.value)), 1e-9)
+    @property
+    def _fine_gap(self) -> float:
+        return min(self.stop.gap, _FINE_GAP)
 
     # -- losses -----------------------------------------------------------------------------
 
@@ -328,7 +318,7 @@ class _Study:
             problem=changed.problem,
             objective=self.target.objective,
             limits=changed.limits,
-            stop=replace(self.stop, gap=min(_FINE * self.stop.gap, _LARGEST_GAP)),
+            stop=replace(self.stop, gap=self._fine_gap),
             deadline=self.deadline,
             start=() if plan is None else (plan,),
             cancelled=self.cancelled,
@@ -349,7 +339,7 @@ class _Study:
         """Solve a changed problem; where time runs out, what is known by then."""
         group = self._groups.get((change,))
         search = self._search([change]) if group is None else group.search
-        result = search.run(min(self._gap(change), _LARGEST_GAP))
+        result = search.run(self._gap(change))
         plan = None if result.incumbent is None else result.incumbent.plan
         bound = max(result.bound, self._proven) if change.kind.takes else result.bound
         effect = self._effect(change, plan, bound)
