@@ -54,7 +54,8 @@ class Effect:
     gain
         Proven: of the best plan known for the changed problem; None where none is known.
     most_gain
-        Proven: no plan of the changed problem gains more; -inf where it has none.
+        Proven: no plan of the changed problem gains more; -inf where it has none, inf where nothing
+        bounds it.
     estimate
         Not proven: what the relaxation gains near the plan's own micro-batch sizes, as predicted
         before anything was solved; 0 for a gain no larger than the gap between plan and relaxation,
@@ -62,7 +63,7 @@ class Effect:
         kept within the two others. That a gain exists is told by ``gain`` alone.
     is_confirmed
         Whether the changed problem was solved to its gap. Else ``gain`` is that of the present plan
-        under the change, and ``most_gain`` a bound.
+        under the change, or of a better one where time ran out, and ``most_gain`` a bound.
     is_joint
         Whether ``most_gain`` bounds several changes together, this one among them.
     objective, bound, gap
@@ -147,9 +148,9 @@ def what_if(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """Changes that were bounded together, the search that did, and the bound."""
+    """Changes that were bounded together, the search that did, and the bound, if there is one."""
 
-    bound: float
+    bound: float | None
     changes: tuple[Change, ...]
     search: Search
 
@@ -230,12 +231,10 @@ class _Study:
         return replace(effect, is_confirmed=self.report.bound is not None)
 
     @property
-    def _proven(self) -> float:
-        """What no plan of the problem itself can beat."""
+    def _proven(self) -> float | None:
+        """What no plan of the problem itself can beat; None where nothing is proven."""
         bound = self.report.bound
-        if bound is None:
-            return 0.0
-        return 1 / bound if self.target.objective.goal.maximise else bound
+        return 1 / bound if bound is not None and self.target.objective.goal.maximise else bound
 
     # -- estimates --------------------------------------------------------------------------
 
@@ -266,7 +265,10 @@ class _Study:
         else:
             after = self._estimator.at(changed.problem, changed.limits, sizes)
         if change.kind is ChangeKind.MORE_GPUS and change.subject in self._slowest:
-            after = min(after, self._look_at((change,)).bound)
+            whole = self._look_at((change,)).bound
+            if whole is None:
+                return None
+            after = min(after, whole)
         if not isfinite(after - before):
             return None
         return self._gain(self.target.public(max(self.value + after - before, 0.0)))
@@ -328,11 +330,10 @@ class _Study:
         )
 
     def _look_at(self, changes: tuple[Change, ...]) -> _Group:
-        """Bound changes together, once; by nothing where time is up."""
+        """Bound changes together, once."""
         if changes not in self._groups:
             search = self._search(changes)
-            bound = 0.0 if self._is_over() else search.bound()
-            self._groups[changes] = _Group(bound, changes, search)
+            self._groups[changes] = _Group(search.bound(), changes, search)
         return self._groups[changes]
 
     def _solve(self, change: Change) -> Effect:
@@ -341,7 +342,11 @@ class _Study:
         search = self._search([change]) if group is None else group.search
         result = search.run(self._gap(change))
         plan = None if result.incumbent is None else result.incumbent.plan
-        bound = max(result.bound, self._proven) if change.kind.takes else result.bound
+        bounds = (
+            None if result.pair_bounds is None else result.bound,
+            self._proven if change.kind.takes else None,
+        )
+        bound = max((each for each in bounds if each is not None), default=None)
         effect = self._effect(change, plan, bound)
         is_solved = result.is_infeasible or (plan is not None and result.stop in _ENDS_OF_PROOF)
         return replace(effect, is_confirmed=is_solved, estimate=self._told(change))
@@ -352,18 +357,17 @@ class _Study:
     # -- effects ----------------------------------------------------------------------------
 
     def _effect(
-        self, change: Change, plan: Plan | None, bound: float, *, is_joint: bool = False
+        self, change: Change, plan: Plan | None, bound: float | None, *, is_joint: bool = False
     ) -> Effect:
-        """What is known of a change: a plan, and a bound on every plan."""
+        """What is known of a change: a plan, and a bound on every plan, if there is one."""
         objective = None
         if plan is not None:
             values = evaluate(self._changed([change]).problem, plan)
             objective = score(values, self.target.objective)
-            bound = min(bound, self.target.of(values))
-        shown = self.target.public(bound)
-        is_known = 0 < abs(shown) < inf or bound > 0
+            bound = None if bound is None else min(bound, self.target.of(values))
+        shown = self._shown(bound)
         gain = None if objective is None else self._gain(objective)
-        most_gain = self._gain(shown)
+        most_gain = -inf if bound == inf else inf if shown is None else self._gain(shown)
         return Effect(
             change=change,
             gain=gain,
@@ -371,20 +375,27 @@ class _Study:
             estimate=_between(self._told(change), gain, most_gain),
             is_joint=is_joint,
             objective=objective,
-            bound=shown if is_known and abs(shown) < inf else None,
-            gap=None if objective is None or not is_known else relative_gap(objective, shown),
+            bound=shown,
+            gap=None if objective is None or shown is None else relative_gap(objective, shown),
             plan=plan,
         )
 
+    def _shown(self, bound: float | None) -> float | None:
+        """A bound as the user sees it; None where there is none, or no plan to bound."""
+        if bound is None or bound == inf:
+            return None
+        shown = self.target.public(bound)
+        return shown if isfinite(shown) else None
+
     def _gain(self, objective: float) -> float:
         """How much better than the present objective another one is."""
-        better = self.target.public(self.value) - objective
-        return -better if self.target.objective.goal.maximise else better
+        present = self.target.public(self.value)
+        return objective - present if self.target.objective.goal.maximise else present - objective
 
 
 def _between(estimate: float | None, least: float | None, most: float) -> float | None:
-    """An estimate within what is proven; None where there is nothing to estimate."""
-    if estimate is None or most == -inf:
+    """An estimate within what is proven; None where nothing bounds it, or there is no plan."""
+    if estimate is None or not isfinite(most):
         return None
     return min(max(estimate, -inf if least is None else least), most)
 

@@ -281,6 +281,23 @@ def test_no_plan_no_effects():
     assert studied(pipeline(memory=1.0))[1] == ()
 
 
+def test_objective_of_zero_is_no_unknown():
+    """Nothing is lost in w16, of which 40 bytes fit any GPU: a bound of 0 is a proof that holds."""
+    report, effects = studied(pipeline(), objective=Objective(goal=Goal.QUALITY_LOSS))
+    assert (report.objective, report.bound) == (0.0, 0.0)
+    assert effects
+    for effect in effects:
+        forced = effect.change.kind is ChangeKind.FORCED_GPUS
+        assert (effect.gain, effect.bound) == (None if forced else 0.0, 0.0)
+
+
+def test_throughput_without_a_gpu_has_no_bound():
+    """The only GPU given back leaves no plan, whether less or more is better."""
+    _, effects = studied(pipeline(speeds=(1.0,)), objective=Objective(goal=Goal.THROUGHPUT))
+    (fewer,) = of_kind(effects, ChangeKind.FEWER_GPUS)
+    assert (fewer.gain, fewer.most_gain, fewer.bound) == (None, -inf, None)
+
+
 def test_out_of_time_nothing_is_claimed():
     """Changes that could not be looked at are not confirmed, and nothing bounds them."""
     problem = pipeline(batch=4)
@@ -288,7 +305,9 @@ def test_out_of_time_nothing_is_claimed():
     effects = what_if(problem, report, stop=EXACT, cancelled=lambda: True)
     given = [effect for effect in effects if not effect.change.kind.takes]
     assert given
-    assert all(effect.bound is None and not effect.is_confirmed for effect in given)
+    for effect in given:
+        assert (effect.bound, effect.estimate, effect.is_confirmed) == (None, None, False)
+        assert effect.most_gain == inf
 
 
 @pytest.mark.parametrize("gap", [1e-3, 0.05])
