@@ -173,6 +173,11 @@ class Search:
             explorer.stop = BackendStop.MEMORY
         return self._bound() if self._is_ready else None
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was stopped before its end: by the clock, a cancel, or want of memory."""
+        return self._explorer.stop is not None
+
     def _open(self) -> None:
         if self._is_ready:
             return

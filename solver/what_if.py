@@ -117,8 +117,8 @@ def what_if(
     Returns
     -------
     tuple of Effect
-        Gains first, largest first, confirmed ones before estimates; then losses, smallest first.
-        Empty without a plan.
+        Gains first, largest first, then losses, smallest first; of each, what was solved before
+        estimates. Empty without a plan.
     """
     if report.plan is None or report.evaluation is None:
         return ()
@@ -153,6 +153,11 @@ class _Group:
     bound: float | None
     changes: tuple[Change, ...]
     search: Search
+
+    @property
+    def final(self) -> float | None:
+        """The bound, unless the search was cut: it may then still be far from any plan."""
+        return None if self.search.is_cut else self.bound
 
 
 @dataclass(slots=True, kw_only=True)
@@ -209,15 +214,9 @@ class _Study:
         """GPUs given back: those that are not used, then the others, the least missed solved."""
         kept = [self._same(change) for change in changes if self._present(change) is not None]
         used = self._ranked([change for change in changes if self._present(change) is None])
-        return kept + sorted(
-            (
-                self._solve(change)
-                if rank < most_solved and not self._is_over()
-                else self._effect(change, None, self._proven)
-                for rank, change in enumerate(used)
-            ),
-            key=_by_most_gain,
-        )
+        solved = [self._solve(change) for change in used[:most_solved]]
+        known = [self._effect(change, None, self._proven) for change in used[most_solved:]]
+        return kept + sorted(solved, key=_by_most_gain) + sorted(known, key=_by_estimate)
 
     def forced(self, changes: Sequence[Change]) -> list[Effect]:
         """GPUs forced in: estimates; that no plan with them is better is proven already."""
@@ -265,10 +264,10 @@ class _Study:
         else:
             after = self._estimator.at(changed.problem, changed.limits, sizes)
         if change.kind is ChangeKind.MORE_GPUS and change.subject in self._slowest:
-            whole = self._look_at((change,)).bound
-            if whole is None:
+            at_all_sizes = self._look_at((change,)).final
+            if at_all_sizes is None:
                 return None
-            after = min(after, whole)
+            after = min(after, at_all_sizes)
         if not isfinite(after - before):
             return None
         return self._gain(self.target.public(max(self.value + after - before, 0.0)))
@@ -348,8 +347,9 @@ class _Study:
         )
         bound = max((each for each in bounds if each is not None), default=None)
         effect = self._effect(change, plan, bound)
-        is_solved = result.is_infeasible or (plan is not None and result.stop in _ENDS_OF_PROOF)
-        return replace(effect, is_confirmed=is_solved, estimate=self._told(change))
+        if result.is_infeasible or (plan is not None and result.stop in _ENDS_OF_PROOF):
+            return replace(effect, is_confirmed=True, estimate=self._told(change))
+        return effect
 
     def _is_over(self) -> bool:
         return self._left() <= 0 or (self.cancelled is not None and self.cancelled())

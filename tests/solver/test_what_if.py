@@ -18,6 +18,8 @@ from solver import (
     solve,
     what_if,
 )
+from solver.backends.highs import HighsBackend
+from solver.linear import BackendResult, BackendStop
 from tests.solver.brute_force import best_plan
 from tests.solver.hand_made import only_w16, pipeline
 from tests.solver.random_problems import random_problem
@@ -296,6 +298,31 @@ def test_throughput_without_a_gpu_has_no_bound():
     _, effects = studied(pipeline(speeds=(1.0,)), objective=Objective(goal=Goal.THROUGHPUT))
     (fewer,) = of_kind(effects, ChangeKind.FEWER_GPUS)
     assert (fewer.gain, fewer.most_gain, fewer.bound) == (None, -inf, None)
+
+
+@pytest.mark.parametrize("number", range(6, 12))
+def test_search_that_is_cut_estimates_nothing(number):
+    """
+    One relaxation of one search runs out of memory: what its bound still leaves room for (2.5 s) is
+    no estimate; that is None, or the 1.83 s that a search to its end gives.
+    """
+
+    class CutOnce(HighsBackend):
+        left = number
+
+        def relax(self, *models, **options):
+            self.left -= 1
+            if not self.left:
+                return BackendResult(stop=BackendStop.MEMORY, point=None, bound=-inf)
+            return super().relax(*models, **options)
+
+    problem = pipeline(
+        speeds=(2.0, 1.0), num_layers=5, batch=6, micro_batches=(1, 2, 3), link_s=0.3
+    )
+    report = solve(problem, stop=EXACT)
+    effects = what_if(problem, report, stop=EXACT, most_solved=0, backend=CutOnce())
+    (faster,) = (e for e in effects if e.change.text == "1 GPU more of gpu0")
+    assert faster.estimate is None or faster.estimate == pytest.approx(11 / 6)
 
 
 def test_out_of_time_nothing_is_claimed():
