@@ -9,7 +9,7 @@ that are not solved are then bounded at once by the relaxations of the search
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, isfinite
+from math import inf, isclose, isfinite
 from time import monotonic
 
 from solver.backends.registry import BackendName, backend_of
@@ -25,7 +25,8 @@ from solver.changes import (
 from solver.check import evaluate, score, violations
 from solver.estimate import Estimator, Sizes
 from solver.linear import Backend
-from solver.objective import Limits, Objective, StopRule
+from solver.objective import Goal, Limits, Objective, StopRule
+from solver.prices import PriceLevels
 from solver.problem import PipelineProblem
 from solver.result import Evaluation, Plan, SolveReport, StopReason, relative_gap
 from solver.search import Search
@@ -39,6 +40,8 @@ _FINE_GAP, _COARSE = 1e-3, 10
 _SHARE_OF_EFFECT = 0.15
 # The present plan is close to the best one of a changed problem, but seldom as close as this.
 _SCOUT_NEED = 0.02
+# The values of these lie apart: a relaxation below the plan may rise at no loss.
+_APART = (Goal.PRICE, Goal.GPUS, Goal.STAGES)
 _ENDS_OF_PROOF = (StopReason.PROVEN, StopReason.GAP_REACHED)
 
 
@@ -257,7 +260,8 @@ class _Study:
     def _relaxed_gain(self, change: Change) -> float | None:
         if self._before is None:
             own = self._estimator.sizes(self.question.problem)
-            self._before = self._estimator.near(self.question.problem, self.question.limits, own)
+            found, near = self._estimator.near(self.question.problem, self.question.limits, own)
+            self._before = self._attainable(self.question.problem, found), near
         changed, (before, sizes) = self._changed([change]), self._before
         if change.count:
             after, _ = self._estimator.near(changed.problem, changed.limits, sizes)
@@ -268,9 +272,21 @@ class _Study:
             if at_all_sizes is None:
                 return None
             after = min(after, at_all_sizes)
+        after = self._attainable(changed.problem, after)
         if not isfinite(after - before):
             return None
-        return self._gain(self.target.public(max(self.value + after - before, 0.0)))
+        if change.kind.takes and self.target.objective.goal in _APART:
+            before = max(before, self.value)
+        expected = max(self.value + after - before, 0.0)
+        if not isclose(expected, self._attainable(changed.problem, expected), abs_tol=1e-6):
+            return None
+        return self._gain(self.target.public(expected))
+
+    def _attainable(self, problem: PipelineProblem, bound: float) -> float:
+        """A bound raised to what the goal can take: whole numbers, prices of whole GPUs."""
+        if self.target.objective.goal is Goal.PRICE:
+            return PriceLevels.of(problem).at_least(bound)
+        return self.target.sharpen(bound)
 
     @property
     def _slowest(self) -> set[str]:
@@ -360,9 +376,11 @@ class _Study:
         self, change: Change, plan: Plan | None, bound: float | None, *, is_joint: bool = False
     ) -> Effect:
         """What is known of a change: a plan, and a bound on every plan, if there is one."""
-        objective = None
+        problem, objective = self._changed([change]).problem, None
+        if bound is not None:
+            bound = self._attainable(problem, bound)
         if plan is not None:
-            values = evaluate(self._changed([change]).problem, plan)
+            values = evaluate(problem, plan)
             objective = score(values, self.target.objective)
             bound = None if bound is None else min(bound, self.target.of(values))
         shown = self._shown(bound)

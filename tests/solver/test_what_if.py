@@ -165,6 +165,24 @@ def test_forcing_a_gpu_in_says_what_it_loses():
     assert forced.estimate == pytest.approx(-4.5, rel=0.2)
 
 
+@pytest.mark.parametrize("goal", [Goal.GPUS, Goal.STAGES, Goal.PRICE])
+def test_estimates_are_values_that_the_goal_can_take(goal):
+    """
+    6 s take two GPUs in two stages, and one and a bit in the relaxation: at 1, 2 and 2.5 USD the
+    first two. Estimates and bounds are whole numbers, or prices of one, two or three whole GPUs.
+    """
+    problem = pipeline(speeds=(1.0,) * 3, batch=4, prices=(1.0, 2.0, 2.5))
+    report, effects = studied(problem, objective=Objective(goal=goal), limits=Limits(latency_s=6))
+    prices = {1, 2, 2.5, 3, 3.5, 4.5, 5.5} if goal is Goal.PRICE else {1, 2, 3}
+    assert report.objective == (3 if goal is Goal.PRICE else 2)
+    for effect in effects:
+        for gain in (effect.estimate, effect.most_gain):
+            if gain is not None and gain > -inf:
+                assert min(abs(report.objective - gain - each) for each in prices) < 1e-5
+    (forced,) = of_kind(effects, ChangeKind.FORCED_GPUS)
+    assert forced.estimate == pytest.approx(-0.5 if goal is Goal.PRICE else 0)
+
+
 def test_class_that_must_be_used_is_not_given_back():
     """What the request forces in stays."""
     problem = pipeline(speeds=(1.0, 0.1))
