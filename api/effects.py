@@ -1,6 +1,7 @@
 """Effects of changes as an answer tells them: in the request's own fields, and in words."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf
 
 from api.limit_words import field_of
@@ -31,13 +32,34 @@ def effect_reports(
     """
     if objective is None:
         return []
-    return [_report(prepared, abs(objective), effect) for effect in effects]
+    scale = _Scale(whole=abs(objective), unit=prepared.objective.goal.unit)
+    return [_report(prepared, scale, effect) for effect in effects]
 
 
-def _report(prepared: Prepared, whole: float, effect: Effect) -> EffectReport:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scale:
+    """How gains are told: in percent of the whole objective; in its unit where that is 0."""
+
+    whole: float
+    unit: str
+
+    def percent(self, gain: float | None) -> float | None:
+        return None if gain is None or not self.whole else gain / self.whole * 100
+
+    def is_little(self, gain: float) -> bool:
+        return gain < LITTLE * (self.whole or 1.0)
+
+    def words(self, gain: float) -> str:
+        shown = 0.0 if self.is_little(gain) else gain
+        percent = self.percent(shown)
+        if percent is None:
+            return with_unit(f"{shown:.3g}", self.unit)
+        return f"{percent:.3g} %" if percent < MANY else f"{percent:,.0f} %"
+
+
+def _report(prepared: Prepared, scale: _Scale, effect: Effect) -> EffectReport:
     change, is_feasible = effect.change, effect.most_gain > -inf
-    is_bounded = effect.bound is not None
-    most = effect.most_gain if is_feasible and is_bounded else None
+    most = None if effect.bound is None else effect.most_gain
     return EffectReport(
         kind=change.kind.value,
         subject=_subject(prepared, change),
@@ -47,20 +69,16 @@ def _report(prepared: Prepared, whole: float, effect: Effect) -> EffectReport:
         joint=effect.is_joint,
         feasible=is_feasible,
         gain=effect.gain,
-        gain_percent=_percent(effect.gain, whole),
+        gain_percent=scale.percent(effect.gain),
         estimate=effect.estimate,
-        estimate_percent=_percent(effect.estimate, whole),
+        estimate_percent=scale.percent(effect.estimate),
         most_gain=most,
-        most_gain_percent=_percent(most, whole),
+        most_gain_percent=scale.percent(most),
         objective=effect.objective,
         bound=effect.bound,
         gap=effect.gap,
-        text=_text(effect, whole),
+        text=_text(effect, scale),
     )
-
-
-def _percent(gain: float | None, whole: float) -> float | None:
-    return None if gain is None or whole <= 0 else gain / whole * 100
 
 
 def _is_limit(change: Change) -> bool:
@@ -91,55 +109,50 @@ def _words(prepared: Prepared, change: Change) -> str:
 # -- sentences ----------------------------------------------------------------------------------
 
 
-def _text(effect: Effect, whole: float) -> str:
+def _text(effect: Effect, scale: _Scale) -> str:
     if effect.most_gain == -inf:
         return "leaves no plan (proven)"
-    if effect.bound is None or whole <= 0:
-        return "not worked out"
-    return _loss(effect, whole) if effect.change.kind.takes else _gain(effect, whole)
+    return _loss(effect, scale) if effect.change.kind.takes else _gain(effect, scale)
 
 
-def _gain(effect: Effect, whole: float) -> str:
+def _gain(effect: Effect, scale: _Scale) -> str:
     """A gain only where a plan shows it; else what an estimate and a bound leave room for."""
     together = " for all such together" if effect.is_joint else ""
-    gain, most = (effect.gain or 0.0) / whole, effect.most_gain / whole
-    if most < LITTLE:
+    gain, most = effect.gain or 0.0, effect.most_gain
+    if scale.is_little(most):
         return f"gains nothing ({'solved' if effect.is_confirmed else 'bound'}{together})"
     if effect.is_confirmed:
-        found = "no gain found" if gain < LITTLE else f"gains {_share(gain)}"
-        return f"{found} (solved; at most {_share(most)})"
-    about = 0.0 if effect.estimate is None else effect.estimate / whole
-    parts = [f"about {_share(about)} (estimate)"] if about - gain >= LITTLE else []
-    parts.append(f"at most {_share(most)} (bound{together})")
-    if gain >= LITTLE:
-        return f"gains at least {_share(gain)} (same plan), {', '.join(parts)}"
-    is_open = len(parts) > 1 or effect.estimate is None
-    return f"{'may gain' if is_open else 'no gain seen,'} {', '.join(parts)}"
+        found = "no gain found" if scale.is_little(gain) else f"gains {scale.words(gain)}"
+        return f"{found} (solved; at most {scale.words(most)})"
+    room = [] if effect.bound is None else [f"at most {scale.words(most)} (bound{together})"]
+    if effect.estimate is not None and not scale.is_little(effect.estimate - gain):
+        room.insert(0, f"about {scale.words(effect.estimate)} (estimate)")
+    if not scale.is_little(gain):
+        return ", ".join((f"gains at least {scale.words(gain)} (a plan found)", *room))
+    if not room:
+        return "not worked out"
+    is_open = len(room) > 1 or effect.estimate is None
+    return f"{'may gain' if is_open else 'no gain seen,'} {', '.join(room)}"
 
 
-def _loss(effect: Effect, whole: float) -> str:
-    least = max(-effect.most_gain / whole, 0.0)
+def _loss(effect: Effect, scale: _Scale) -> str:
+    least = max(-effect.most_gain, 0.0)
     if effect.gain is not None:
-        return _known_loss(effect, effect.gain / whole, least)
-    parts = [f"at least {_share(least)} (bound)"] if least >= LITTLE else []
+        return _known_loss(effect, effect.gain, least, scale)
+    if effect.estimate is not None and scale.is_little(-effect.estimate):
+        return "no loss seen (estimate)"
+    parts = [] if scale.is_little(least) else [f"at least {scale.words(least)} (bound)"]
     if effect.estimate is not None:
-        parts.insert(0, f"about {_share(-effect.estimate / whole)} (estimate)")
+        parts.insert(0, f"about {scale.words(-effect.estimate)} (estimate)")
     return f"loses {', '.join(parts)}" if parts else "not worked out"
 
 
-def _known_loss(effect: Effect, gain: float, least: float) -> str:
+def _known_loss(effect: Effect, gain: float, least: float, scale: _Scale) -> str:
     """A loss with a plan to show for it, solved to a gap or found before time ran out."""
-    if gain == 0:
+    if scale.is_little(abs(gain)):
         return "loses nothing (a plan as good does without)"
     how = "solved" if effect.is_confirmed else "a plan found"
     if gain > 0:
-        return f"loses nothing ({how}: {_share(gain)} better, within the gap)"
+        return f"loses nothing ({how}: {scale.words(gain)} better, within the gap)"
     most = "" if effect.is_confirmed else "at most "
-    return f"loses {most}{_share(-gain)} ({how}; at least {_share(least)})"
-
-
-def _share(share: float) -> str:
-    percent = share * 100
-    if share < LITTLE:
-        return "0 %"
-    return f"{percent:.3g} %" if percent < MANY else f"{percent:,.0f} %"
+    return f"loses {most}{scale.words(-gain)} ({how}; at least {scale.words(least)})"

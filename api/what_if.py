@@ -17,6 +17,7 @@ from solver import (
     Limits,
     PipelineProblem,
     allow_format,
+    device_keys,
     one_more_gpu,
     possible_changes,
 )
@@ -25,7 +26,6 @@ from solver.problem import BoolArray
 __all__ = ["Maker", "catalogue_questions"]
 
 Build = Callable[[Cluster, FormatChoice], BuiltProblem]
-DeviceKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,24 +88,18 @@ def _others(maker: Maker) -> Iterator[str]:
             yield name
 
 
-def _keys(problem: PipelineProblem) -> list[DeviceKey]:
-    """Device classes by name, and which of that name."""
-    names = [device.name for device in problem.devices]
-    return [(name, names[:index].count(name)) for index, name in enumerate(names)]
-
-
 def _masked(wide: PipelineProblem, narrow: PipelineProblem) -> PipelineProblem:
     """The wide problem with the formats of the narrow one alone, which are its first."""
     num_formats = len(narrow.format_names)
-    allowed: dict[DeviceKey, BoolArray] = {}
-    keys = _keys(narrow)
+    allowed: dict[tuple[str, int], BoolArray] = {}
+    keys = device_keys(narrow)
     for group, formats in zip(narrow.groups, narrow.group_formats, strict=True):
         key = keys[group.device]
         allowed[key] = allowed.get(key, np.zeros(num_formats, dtype=bool)) | formats
     by_layer = np.zeros_like(wide.layer_formats)
     by_layer[:, :num_formats] = narrow.layer_formats
     by_group = np.zeros_like(wide.group_formats)
-    keys = _keys(wide)
+    keys = device_keys(wide)
     for index, group in enumerate(wide.groups):
         own = allowed.get(keys[group.device])
         if own is not None:

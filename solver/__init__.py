@@ -9,6 +9,7 @@ from solver.changes import (
     Question,
     allow_format,
     carry_over,
+    device_keys,
     one_more_gpu,
     possible_changes,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "carry_over",
     "compare",
     "default_micro_batches",
+    "device_keys",
     "evaluate",
     "even_split",
     "free_gpus",

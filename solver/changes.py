@@ -29,6 +29,7 @@ __all__ = [
     "Question",
     "allow_format",
     "carry_over",
+    "device_keys",
     "gpus_used",
     "one_more_gpu",
     "possible_changes",
@@ -204,11 +205,16 @@ def _index(name: str, names: Sequence[str]) -> int:
     return names.index(name) if name in names else -1
 
 
-def _group_keys(problem: PipelineProblem) -> list[tuple[str, int, int]]:
-    """Every stage group by the name of its device class, which of that name, and its GPUs."""
+def device_keys(problem: PipelineProblem) -> list[tuple[str, int]]:
+    """Every device class by name, and which of that name: the same in changed problems."""
     names = [device.name for device in problem.devices]
-    which = [names[:index].count(name) for index, name in enumerate(names)]
-    return [(names[g.device], which[g.device], g.tensor_parallel) for g in problem.groups]
+    return [(name, names[:index].count(name)) for index, name in enumerate(names)]
+
+
+def _group_keys(problem: PipelineProblem) -> list[tuple[tuple[str, int], int]]:
+    """Every stage group by its device class and its GPUs."""
+    keys = device_keys(problem)
+    return [(keys[group.device], group.tensor_parallel) for group in problem.groups]
 
 
 # -- what may be given --------------------------------------------------------------------------

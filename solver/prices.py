@@ -67,6 +67,11 @@ class PriceLevels:
         """Greatest price."""
         return float(self.high[-1])
 
+    def at_least(self, price: float) -> float:
+        """The least of these prices that is not below; itself where there are too many."""
+        place = int(np.searchsorted(self.high, price - _SAME * self.highest))
+        return float(self.low[place]) if self.is_listed and place < len(self.low) else price
+
     def parts(self, instance: Instance) -> Iterator[Instance]:
         """The instance at either half of its price interval; a single price: by choice of GPUs."""
         low, high = instance.price_low, instance.price_high

@@ -150,15 +150,15 @@ class Search:
             explorer.stop = BackendStop.MEMORY
         return self._result()
 
-    def bound(self) -> float:
+    def bound(self) -> float | None:
         """
         Bound every plan by relaxations alone, at a share of the work of `run`, which goes on here.
 
         Returns
         -------
-        float
+        float or None
             No plan has a lower value; inf where there is none. At most the value of the best plan
-            given to start with.
+            given to start with. None where the search was cut before anything was known.
         """
         explorer, tree = self._explorer, self._explorer.tree
         try:
@@ -171,7 +171,12 @@ class Search:
                 explorer.work_on(node)
         except MemoryError:
             explorer.stop = BackendStop.MEMORY
-        return self._bound()
+        return self._bound() if self._is_ready else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was stopped before its end: by the clock, a cancel, or want of memory."""
+        return self._explorer.stop is not None
 
     def _open(self) -> None:
         if self._is_ready:

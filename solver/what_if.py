@@ -9,7 +9,7 @@ that are not solved are then bounded at once by the relaxations of the search
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, isfinite
+from math import inf, isclose, isfinite
 from time import monotonic
 
 from solver.backends.registry import BackendName, backend_of
@@ -25,22 +25,23 @@ from solver.changes import (
 from solver.check import evaluate, score, violations
 from solver.estimate import Estimator, Sizes
 from solver.linear import Backend
-from solver.objective import Limits, Objective, StopRule
+from solver.objective import Goal, Limits, Objective, StopRule
+from solver.prices import PriceLevels
 from solver.problem import PipelineProblem
-from solver.result import OPTIMAL_GAP, Evaluation, Plan, SolveReport, StopReason, relative_gap
+from solver.result import Evaluation, Plan, SolveReport, StopReason, relative_gap
 from solver.search import Search
 from solver.target import Target
 
 __all__ = ["Effect", "what_if"]
 
-# Gaps as multiples of the gap asked for: to which changed problems are bounded, and the least and
-# the most to which they are solved; between, to this share of what the effect is estimated at.
-# Gains estimated below `_COARSE` are not solved.
-_FINE, _COARSE, _COARSEST = 5, 10, 50
+# Changed problems are bounded to the gap asked for, or to this one if that is coarser, and solved
+# to a share of what the effect is estimated at, within that gap and this many times as much.
+_FINE_GAP, _COARSE = 1e-3, 10
 _SHARE_OF_EFFECT = 0.15
 # The present plan is close to the best one of a changed problem, but seldom as close as this.
 _SCOUT_NEED = 0.02
-_LARGEST_GAP = 0.5
+# The values of these lie apart: a relaxation below the plan may rise at no loss.
+_APART = (Goal.PRICE, Goal.GPUS, Goal.STAGES)
 _ENDS_OF_PROOF = (StopReason.PROVEN, StopReason.GAP_REACHED)
 
 
@@ -56,7 +57,8 @@ class Effect:
     gain
         Proven: of the best plan known for the changed problem; None where none is known.
     most_gain
-        Proven: no plan of the changed problem gains more; -inf where it has none.
+        Proven: no plan of the changed problem gains more; -inf where it has none, inf where nothing
+        bounds it.
     estimate
         Not proven: what the relaxation gains near the plan's own micro-batch sizes, as predicted
         before anything was solved; 0 for a gain no larger than the gap between plan and relaxation,
@@ -64,7 +66,7 @@ class Effect:
         kept within the two others. That a gain exists is told by ``gain`` alone.
     is_confirmed
         Whether the changed problem was solved to its gap. Else ``gain`` is that of the present plan
-        under the change, and ``most_gain`` a bound.
+        under the change, or of a better one where time ran out, and ``most_gain`` a bound.
     is_joint
         Whether ``most_gain`` bounds several changes together, this one among them.
     objective, bound, gap
@@ -118,8 +120,8 @@ def what_if(
     Returns
     -------
     tuple of Effect
-        Gains first, largest first, confirmed ones before estimates; then losses, smallest first.
-        Empty without a plan.
+        Gains first, largest first, then losses, smallest first; of each, what was solved before
+        estimates. Empty without a plan.
     """
     if report.plan is None or report.evaluation is None:
         return ()
@@ -149,11 +151,16 @@ def what_if(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """Changes that were bounded together, the search that did, and the bound."""
+    """Changes that were bounded together, the search that did, and the bound, if there is one."""
 
-    bound: float
+    bound: float | None
     changes: tuple[Change, ...]
     search: Search
+
+    @property
+    def final(self) -> float | None:
+        """The bound, unless the search was cut: it may then still be far from any plan."""
+        return None if self.search.is_cut else self.bound
 
 
 @dataclass(slots=True, kw_only=True)
@@ -179,38 +186,30 @@ class _Study:
     def gains(self, changes: Sequence[Change], most_solved: int) -> list[Effect]:
         """Changes that give: the most promising are solved, the others bounded."""
         ranked = self._ranked(changes)
-        solved = [
-            self._solve(change) for change in ranked[:most_solved] if self._is_promising(change)
-        ]
-        done = {effect.change for effect in solved}
         known = [
             self._effect(
                 change, self._present(change), group.bound, is_joint=len(group.changes) > 1
             )
-            for group in self._bounded([change for change in ranked if change not in done])
+            for group in self._bounded(ranked[most_solved:])
             for change in group.changes
         ]
+        solved = [self._solve(change) for change in ranked[:most_solved]]
         return sorted(solved, key=_by_gain) + sorted(known, key=_by_estimate)
 
-    def _is_promising(self, change: Change) -> bool:
-        """Whether a change is worth solving for, and there is time."""
-        worth = max(_COARSE * self.stop.gap, OPTIMAL_GAP)
-        return not self._is_over() and self._share(max(self._estimate(change) or 0.0, 0.0)) >= worth
-
     def _bounded(self, changes: Sequence[Change]) -> list[_Group]:
-        """Bounds on changes, on all of them at once where that can be; 0 where time is up."""
+        """Bounds on changes, on all of them at once where that can be."""
         alone = [(change,) for change in changes if change.is_alone]
         together = tuple(change for change in changes if not change.is_alone)
         return [self._look_at(each) for each in (*alone, together) if each]
 
     def _gap(self, change: Change) -> float:
         """The gap to which a change is solved."""
-        asked, share = self.stop.gap, self._share(self._estimate(change) or 0.0)
-        return min(max(_SHARE_OF_EFFECT * share, _COARSE * asked), _COARSEST * asked)
+        share = abs(self._estimate(change) or 0.0) / max(abs(self.target.public(self.value)), 1e-9)
+        return min(max(_SHARE_OF_EFFECT * share, self._fine_gap), _COARSE * self._fine_gap)
 
-    def _share(self, gain: float) -> float:
-        """A gain as a share of the present objective."""
-        return abs(gain) / max(abs(self.target.public(self.value)), 1e-9)
+    @property
+    def _fine_gap(self) -> float:
+        return min(self.stop.gap, _FINE_GAP)
 
     # -- losses -----------------------------------------------------------------------------
 
@@ -218,15 +217,9 @@ class _Study:
         """GPUs given back: those that are not used, then the others, the least missed solved."""
         kept = [self._same(change) for change in changes if self._present(change) is not None]
         used = self._ranked([change for change in changes if self._present(change) is None])
-        return kept + sorted(
-            (
-                self._solve(change)
-                if rank < most_solved and not self._is_over()
-                else self._effect(change, None, self._proven)
-                for rank, change in enumerate(used)
-            ),
-            key=_by_most_gain,
-        )
+        solved = [self._solve(change) for change in used[:most_solved]]
+        known = [self._effect(change, None, self._proven) for change in used[most_solved:]]
+        return kept + sorted(solved, key=_by_most_gain) + sorted(known, key=_by_estimate)
 
     def forced(self, changes: Sequence[Change]) -> list[Effect]:
         """GPUs forced in: estimates; that no plan with them is better is proven already."""
@@ -236,16 +229,14 @@ class _Study:
     def _same(self, change: Change) -> Effect:
         """The plan remains, and so does its proof: what is taken was not used."""
         self._estimates[change] = 0.0
-        effect = self._effect(change, self.plan, self._proven)
+        effect = self._effect(change, self._present(change), self._proven)
         return replace(effect, is_confirmed=self.report.bound is not None)
 
     @property
-    def _proven(self) -> float:
-        """What no plan of the problem itself can beat."""
+    def _proven(self) -> float | None:
+        """What no plan of the problem itself can beat; None where nothing is proven."""
         bound = self.report.bound
-        if bound is None:
-            return 0.0
-        return 1 / bound if self.target.objective.goal.maximise else bound
+        return 1 / bound if bound is not None and self.target.objective.goal.maximise else bound
 
     # -- estimates --------------------------------------------------------------------------
 
@@ -269,17 +260,33 @@ class _Study:
     def _relaxed_gain(self, change: Change) -> float | None:
         if self._before is None:
             own = self._estimator.sizes(self.question.problem)
-            self._before = self._estimator.near(self.question.problem, self.question.limits, own)
+            found, near = self._estimator.near(self.question.problem, self.question.limits, own)
+            self._before = self._attainable(self.question.problem, found), near
         changed, (before, sizes) = self._changed([change]), self._before
         if change.count:
             after, _ = self._estimator.near(changed.problem, changed.limits, sizes)
         else:
             after = self._estimator.at(changed.problem, changed.limits, sizes)
         if change.kind is ChangeKind.MORE_GPUS and change.subject in self._slowest:
-            after = min(after, self._look_at((change,)).bound)
+            at_all_sizes = self._look_at((change,)).final
+            if at_all_sizes is None:
+                return None
+            after = min(after, at_all_sizes)
+        after = self._attainable(changed.problem, after)
         if not isfinite(after - before):
             return None
-        return self._gain(self.target.public(max(self.value + after - before, 0.0)))
+        if change.kind.takes and self.target.objective.goal in _APART:
+            before = max(before, self.value)
+        expected = max(self.value + after - before, 0.0)
+        if not isclose(expected, self._attainable(changed.problem, expected), abs_tol=1e-6):
+            return None
+        return self._gain(self.target.public(expected))
+
+    def _attainable(self, problem: PipelineProblem, bound: float) -> float:
+        """A bound raised to what the goal can take: whole numbers, prices of whole GPUs."""
+        if self.target.objective.goal is Goal.PRICE:
+            return PriceLevels.of(problem).at_least(bound)
+        return self.target.sharpen(bound)
 
     @property
     def _slowest(self) -> set[str]:
@@ -328,7 +335,7 @@ class _Study:
             problem=changed.problem,
             objective=self.target.objective,
             limits=changed.limits,
-            stop=replace(self.stop, gap=min(_FINE * self.stop.gap, _LARGEST_GAP)),
+            stop=replace(self.stop, gap=self._fine_gap),
             deadline=self.deadline,
             start=() if plan is None else (plan,),
             cancelled=self.cancelled,
@@ -338,23 +345,27 @@ class _Study:
         )
 
     def _look_at(self, changes: tuple[Change, ...]) -> _Group:
-        """Bound changes together, once; by nothing where time is up."""
+        """Bound changes together, once."""
         if changes not in self._groups:
             search = self._search(changes)
-            bound = 0.0 if self._is_over() else search.bound()
-            self._groups[changes] = _Group(bound, changes, search)
+            self._groups[changes] = _Group(search.bound(), changes, search)
         return self._groups[changes]
 
     def _solve(self, change: Change) -> Effect:
         """Solve a changed problem; where time runs out, what is known by then."""
         group = self._groups.get((change,))
         search = self._search([change]) if group is None else group.search
-        result = search.run(min(self._gap(change), _LARGEST_GAP))
+        result = search.run(self._gap(change))
         plan = None if result.incumbent is None else result.incumbent.plan
-        bound = max(result.bound, self._proven) if change.kind.takes else result.bound
+        bounds = (
+            None if result.pair_bounds is None else result.bound,
+            self._proven if change.kind.takes else None,
+        )
+        bound = max((each for each in bounds if each is not None), default=None)
         effect = self._effect(change, plan, bound)
-        is_solved = result.is_infeasible or (plan is not None and result.stop in _ENDS_OF_PROOF)
-        return replace(effect, is_confirmed=is_solved, estimate=self._told(change))
+        if result.is_infeasible or (plan is not None and result.stop in _ENDS_OF_PROOF):
+            return replace(effect, is_confirmed=True, estimate=self._told(change))
+        return effect
 
     def _is_over(self) -> bool:
         return self._left() <= 0 or (self.cancelled is not None and self.cancelled())
@@ -362,18 +373,19 @@ class _Study:
     # -- effects ----------------------------------------------------------------------------
 
     def _effect(
-        self, change: Change, plan: Plan | None, bound: float, *, is_joint: bool = False
+        self, change: Change, plan: Plan | None, bound: float | None, *, is_joint: bool = False
     ) -> Effect:
-        """What is known of a change: a plan, and a bound on every plan."""
-        objective = None
+        """What is known of a change: a plan, and a bound on every plan, if there is one."""
+        problem, objective = self._changed([change]).problem, None
+        if bound is not None:
+            bound = self._attainable(problem, bound)
         if plan is not None:
-            values = evaluate(self._changed([change]).problem, plan)
+            values = evaluate(problem, plan)
             objective = score(values, self.target.objective)
-            bound = min(bound, self.target.of(values))
-        shown = self.target.public(bound)
-        is_known = 0 < abs(shown) < inf or bound > 0
+            bound = None if bound is None else min(bound, self.target.of(values))
+        shown = self._shown(bound)
         gain = None if objective is None else self._gain(objective)
-        most_gain = self._gain(shown)
+        most_gain = -inf if bound == inf else inf if shown is None else self._gain(shown)
         return Effect(
             change=change,
             gain=gain,
@@ -381,20 +393,27 @@ class _Study:
             estimate=_between(self._told(change), gain, most_gain),
             is_joint=is_joint,
             objective=objective,
-            bound=shown if is_known and abs(shown) < inf else None,
-            gap=None if objective is None or not is_known else relative_gap(objective, shown),
+            bound=shown,
+            gap=None if objective is None or shown is None else relative_gap(objective, shown),
             plan=plan,
         )
 
+    def _shown(self, bound: float | None) -> float | None:
+        """A bound as the user sees it; None where there is none, or no plan to bound."""
+        if bound is None or bound == inf:
+            return None
+        shown = self.target.public(bound)
+        return shown if isfinite(shown) else None
+
     def _gain(self, objective: float) -> float:
         """How much better than the present objective another one is."""
-        better = self.target.public(self.value) - objective
-        return -better if self.target.objective.goal.maximise else better
+        present = self.target.public(self.value)
+        return objective - present if self.target.objective.goal.maximise else present - objective
 
 
 def _between(estimate: float | None, least: float | None, most: float) -> float | None:
-    """An estimate within what is proven; None where there is nothing to estimate."""
-    if estimate is None or most == -inf:
+    """An estimate within what is proven; None where nothing bounds it, or there is no plan."""
+    if estimate is None or not isfinite(most):
         return None
     return min(max(estimate, -inf if least is None else least), most)
 

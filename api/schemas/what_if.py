@@ -34,17 +34,17 @@ class EffectReport(Schema):
     gpus: int = Field(description="GPUs given, taken or forced in; 0 for other changes.")
     confirmed: bool = Field(
         description="Whether the changed problem was solved, to `gap`; else `gain` is that of the "
-        "present plan under the change, and `most_gain` a bound."
+        "present plan under the change, or of a better one found in time, and `most_gain` a bound."
     )
     joint: bool = Field(description="Whether `most_gain` bounds several changes together.")
     feasible: bool = Field(description="Whether the changed problem may have a plan at all.")
     gain: Figure = Field(
         description="Proven: of the best plan known for the changed problem; null where none is."
     )
-    gain_percent: Figure = Field(description="The same in percent.")
+    gain_percent: Figure = Field(description="The same in percent; null where the objective is 0.")
     estimate: Figure = Field(
         description="Not proven: the prediction made before anything was solved, by linear "
-        "relaxations; null where they say nothing."
+        "relaxations; null where they say nothing, or nothing is proven beside them."
     )
     estimate_percent: Figure = Field(description="The same in percent.")
     most_gain: Figure = Field(

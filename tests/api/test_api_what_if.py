@@ -2,6 +2,8 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
+from math import inf
 
 import jsonschema
 import numpy as np
@@ -109,15 +111,16 @@ WORDS = {
     "no gain seen, at most 20 % (bound)": {},
     "may gain about 10 % (estimate), at most 20 % (bound)": {"estimate": 1.0},
     "may gain at most 20 % (bound)": {"estimate": None},
-    "gains at least 5 % (same plan), about 10 % (estimate), at most 20 % (bound)": {
+    "gains at least 5 % (a plan found), about 10 % (estimate), at most 20 % (bound)": {
         "estimate": 1.0,
         "gain": 0.5,
     },
-    "gains at least 5 % (same plan), at most 20 % (bound)": {"estimate": 0.5, "gain": 0.5},
+    "gains at least 5 % (a plan found), at most 20 % (bound)": {"estimate": 0.5, "gain": 0.5},
     "no gain found (solved; at most 20 %)": {"estimate": 1.0, "is_confirmed": True},
     "gains 5 % (solved; at most 20 %)": {"gain": 0.5, "is_confirmed": True},
     "gains nothing (bound for all such together)": {"most_gain": 0.0, "is_joint": True},
     "not worked out": {"bound": None},
+    "gains at least 5 % (a plan found)": {"gain": 0.5, "bound": None, "estimate": None},
 }
 
 
@@ -129,6 +132,37 @@ def test_gains_are_claimed_only_where_a_plan_shows_them(words, two_gpus):
     known = {"gain": 0.0, "most_gain": 2.0, "estimate": 0.0, "bound": 8.0} | WORDS[words]
     (report,) = effect_reports(prepared, 10.0, [Effect(change=change, **known)])
     assert report.text == words
+
+
+LOSSES = {
+    "loses nothing (a plan as good does without)": {"gain": 0.0},
+    "loses 0.25 s (solved; at least 0.2 s)": {"gain": -0.25, "is_confirmed": True},
+    "loses about 0.3 s (estimate), at least 0.2 s (bound)": {"estimate": -0.3},
+    "no loss seen (estimate)": {"estimate": 0.0, "most_gain": 0.0},
+    "not worked out": {"most_gain": inf, "bound": None},
+}
+
+
+@pytest.mark.parametrize("words", LOSSES)
+def test_losses_from_nothing_are_told_in_the_unit(words, two_gpus):
+    """Where the objective is 0 there is nothing of which to take a share."""
+    prepared = prepare(parse_request(two_gpus | {"what_if": True}))
+    change = replace(prepared.what_if.changes[0], kind=ChangeKind.FEWER_GPUS)
+    known = {"gain": None, "most_gain": -0.2, "bound": 0.2} | LOSSES[words]
+    (report,) = effect_reports(prepared, 0.0, [Effect(change=change, **known)])
+    assert (report.text, report.gain_percent) == (words, None)
+
+
+def test_plan_without_any_loss_is_proven_to_stay(two_gpus):
+    """No format loses quality: 0 nats are a value as any other, with proof."""
+    answer = plan_request(two_gpus | {"objective": "quality_loss", "what_if": True})
+    assert answer.objective == 0
+    assert {effect.text for effect in answer.what_if} == {
+        "gains nothing (solved)",
+        "gains nothing (bound for all such together)",
+        "loses nothing (a plan as good does without)",
+        "no loss seen (estimate)",
+    }
 
 
 def test_gpus_that_cannot_be_given_back(two_layers):
