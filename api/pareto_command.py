@@ -13,8 +13,9 @@ import typer
 from api.cli_input import GivenPareto, Overrides, read_pareto
 from api.console import make_console
 from api.paretos import pareto_answer
+from api.pipeline_art import pipeline_words
 from api.progress import run_until_interrupt
-from api.render_pareto import pipeline_words, show_pareto
+from api.render_pareto import show_pareto
 from api.schemas.pareto import ParetoAnswer, ParetoObjective, ParetoPointReport
 from api.telling import NO_PLAN, stop, telling
 from api.writing import check_suffix, write_answer, write_bytes, write_text
@@ -199,5 +200,5 @@ def _rows(answer: ParetoAnswer) -> Iterator[dict[str, object]]:
             "batch_size": point.plan.batch_size,
             "prefill_micro_batch": point.plan.prefill_micro_batch,
             "decode_micro_batch": point.plan.decode_micro_batch,
-            "plan": pipeline_words(point),
+            "plan": pipeline_words(point.plan),
         }

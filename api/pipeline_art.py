@@ -1,5 +1,6 @@
 """The pipeline as a drawing: one box per stage, left to right, wrapped to the width."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.text import Text
@@ -8,7 +9,13 @@ from api.schemas.answer import AnswerBase, StageReportSpec
 from api.schemas.plan import PlanSpec
 from profiles.formats import load_formats
 
-__all__ = ["FormatLabels", "draw_pipeline", "gpu_styles", "has_narrow_activations"]
+__all__ = [
+    "FormatLabels",
+    "draw_pipeline",
+    "gpu_styles",
+    "has_narrow_activations",
+    "pipeline_words",
+]
 
 ARROW = " → "
 FULL_BITS = 16
@@ -114,3 +121,16 @@ def _row(boxes: Sequence[Sequence[Text]], follows: bool, goes_on: bool) -> Itera
             Text(ARROW if is_middle else " " * len(ARROW)).join([box[number] for box in boxes])
         )
         yield line.append(" →" if is_middle and goes_on else "")
+
+
+def pipeline_words(plan: PlanSpec) -> str:
+    """The stages of a plan in brief: ``2x T4 12L w8a8 → ...``, L for layers."""
+    words = []
+    for stage in plan.stages:
+        layers: Counter[str] = Counter()
+        for run in stage.formats:
+            layers[run.format] += run.last_layer - run.first_layer + 1
+        count = f"{stage.tensor_parallel}x " if stage.tensor_parallel > 1 else ""
+        formats = "+".join(n if len(layers) == 1 else f"{layers[n]} {n}" for n in layers)
+        words.append(f"{count}{stage.gpu} {layers.total()}L {formats}")
+    return " → ".join(words)

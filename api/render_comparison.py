@@ -10,9 +10,11 @@ from rich.text import Text
 
 from api.console import print_plainly
 from api.headline import headline
+from api.pipeline_art import pipeline_words
 from api.render import bullet, remedy_lines, title_lines
 from api.schemas.answer import Metrics
 from api.schemas.comparison import BaselineReport, ComparisonAnswer
+from api.schemas.plan import PlanSpec
 from profiles.units import MS
 
 __all__ = ["show_comparison"]
@@ -96,7 +98,14 @@ def _reasons(answer: ComparisonAnswer) -> Table:
     grid.add_column()
     for row in answer.baselines:
         grid.add_row(row.title, Text(f"{row.why} {CUT}" if row.was_cut else row.why))
+        for plan in row.plans:
+            grid.add_row("", Text(_plan_words(plan), style="dim"))
     return grid
+
+
+def _plan_words(plan: PlanSpec) -> str:
+    sizes = f"{plan.prefill_micro_batch} and {plan.decode_micro_batch} of {plan.batch_size} at once"
+    return f"{pipeline_words(plan)}, {sizes}"
 
 
 def _notes(answer: ComparisonAnswer) -> Iterator[RenderableType]:

@@ -9,11 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from api.console import print_plainly
+from api.pipeline_art import pipeline_words
 from api.quantities import with_unit
 from api.schemas.pareto import ParetoAnswer, ParetoPointReport
 from profiles.units import MS
 
-__all__ = ["first_objective", "objective_words", "pipeline_words", "show_pareto"]
+__all__ = ["first_objective", "objective_words", "show_pareto"]
 
 HEIGHT, MOST_WIDTH, MARGIN = 14, 72, 26
 _WORDS = {"ttft": "TTFT", "tpot": "TPOT", "gpus": "GPUs", "quality_loss": "quality loss"}
@@ -28,20 +29,6 @@ _HEADLINES = {
 def objective_words(name: str) -> str:
     """An objective as people write it."""
     return _WORDS.get(name, name)
-
-
-def pipeline_words(point: ParetoPointReport) -> str:
-    """The stages of a plan in brief: ``2x T4 12L w8a8 → ...``, L for layers."""
-    words = []
-    for stage in point.stages:
-        count = f"{stage.tensor_parallel}x " if stage.tensor_parallel > 1 else ""
-        formats = "+".join(
-            name if len(stage.layers_per_format) == 1 else f"{layers} {name}"
-            for name, layers in stage.layers_per_format.items()
-        )
-        layers = stage.last_layer - stage.first_layer + 1
-        words.append(f"{count}{stage.gpu} {layers}L {formats}")
-    return " → ".join(words)
 
 
 def show_pareto(answer: ParetoAnswer, console: Console) -> None:
@@ -163,7 +150,7 @@ def _table(answer: ParetoAnswer) -> Table:
             str(point.number),
             *cells,
             "" if gap is None else f"{gap * PERCENT:.2f} %",
-            views + Text(f"{pipeline_words(point)}{batch.format(point.plan.batch_size)}"),
+            views + Text(f"{pipeline_words(point.plan)}{batch.format(point.plan.batch_size)}"),
         )
     return table
 

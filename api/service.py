@@ -85,6 +85,7 @@ def _effects(
         limits=prepared.limits,
         stop=replace(prepared.stop, time_limit_s=left),
         changes=asked.changes,
+        on_progress=hooks.on_progress,
         cancelled=hooks.cancelled,
         backend=prepared.backend,
     )

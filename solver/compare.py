@@ -111,7 +111,19 @@ def compare(
             backend=backend,
         )
     rows = []
+    begun = monotonic() - best.runtime_s
     for baseline in baselines:
+        if on_progress is not None:
+            on_progress(
+                Progress(
+                    elapsed_s=monotonic() - begun,
+                    goal=objective.goal,
+                    incumbent=best.objective,
+                    bound=best.bound,
+                    gap=best.gap,
+                    phase=f"baseline {baseline.title}",
+                )
+            )
         budget = Budget(deadline=monotonic() + stop.time_limit_s, cancelled=cancelled)
         if budget.is_spent():
             rows.append(_without_plan(baseline, "the comparison was cancelled", was_cut=True))

@@ -28,7 +28,7 @@ from solver.linear import Backend
 from solver.objective import Goal, Limits, Objective, StopRule
 from solver.prices import PriceLevels
 from solver.problem import PipelineProblem
-from solver.result import Evaluation, Plan, SolveReport, StopReason, relative_gap
+from solver.result import Evaluation, Plan, Progress, SolveReport, StopReason, relative_gap
 from solver.search import Search
 from solver.target import Target
 
@@ -96,6 +96,7 @@ def what_if(
     stop: StopRule | None = None,
     changes: Sequence[Change] | None = None,
     most_solved: int = 2,
+    on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     backend: BackendName | Backend = BackendName.HIGHS,
 ) -> tuple[Effect, ...]:
@@ -114,6 +115,9 @@ def what_if(
     most_solved
         How many gains, and how many GPUs given back, are confirmed by solving at most; GPUs forced
         in are estimated.
+    on_progress
+        Called as the search of a changed problem gets on, whose incumbent and bound it tells; the
+        seconds count on from those of the report.
     cancelled, backend
         As for `solver.solve`.
 
@@ -134,6 +138,7 @@ def what_if(
         target=target,
         stop=stop,
         deadline=monotonic() + stop.time_limit_s,
+        on_progress=on_progress,
         cancelled=cancelled,
         backend=backend_of(backend),
         value=target.of(report.evaluation),
@@ -174,6 +179,7 @@ class _Study:
     target: Target
     stop: StopRule
     deadline: float
+    on_progress: Callable[[Progress], None] | None
     cancelled: Callable[[], bool] | None
     backend: Backend
     value: float
@@ -338,11 +344,17 @@ class _Study:
             stop=replace(self.stop, gap=self._fine_gap),
             deadline=self.deadline,
             start=() if plan is None else (plan,),
+            on_progress=self._tell,
             cancelled=self.cancelled,
             phase="what-if",
             scout_need=_SCOUT_NEED,
             backend=self.backend,
         )
+
+    def _tell(self, progress: Progress) -> None:
+        if self.on_progress is not None:
+            since_s = monotonic() - self.deadline + self.stop.time_limit_s
+            self.on_progress(replace(progress, elapsed_s=self.report.runtime_s + since_s))
 
     def _look_at(self, changes: tuple[Change, ...]) -> _Group:
         """Bound changes together, once."""

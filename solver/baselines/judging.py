@@ -52,7 +52,8 @@ def best_of(
     The best plan that keeps the limits or, where none does, the one that breaks them least.
 
     Of plans that are equal in the goal it is the one of least latency, as in the search.
-    Plans that break limits are compared by the largest share by which one of them is exceeded.
+    Plans that break limits are compared by the largest share by which one of them is exceeded, and
+    where that is equal by the goal.
     None where there are no plans.
     """
     best: Judged | None = None
@@ -69,7 +70,7 @@ def better(first: Judged | None, second: Judged | None, objective: Objective) ->
 
 
 def _rank(found: Judged, objective: Objective) -> tuple[float, ...]:
-    if found.violations:
-        return 1.0, max(violation.excess for violation in found.violations)
+    excess = max((violation.excess for violation in found.violations), default=0.0)
     sign = -1 if objective.goal.maximise else 1
-    return 0.0, sign * score(found.evaluation, objective), found.evaluation.latency_s
+    value = sign * score(found.evaluation, objective)
+    return float(bool(found.violations)), excess, value, found.evaluation.latency_s

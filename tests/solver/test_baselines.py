@@ -719,3 +719,25 @@ def test_search_of_llmpq_ends_when_cancelled():
     assert budget.was_cut
     assert answer.judged is None
     assert "cut short" in answer.reason
+
+
+def test_of_plans_that_break_a_limit_equally_the_best_is_shown():
+    """Every even split uses two GPUs where one is allowed; the fastest stands for the rule."""
+    problem = pipeline(speeds=(1, 1), num_layers=4, batch=4, micro_batches=(1, 2, 4))
+    limited = NAMED["even-split"].propose(
+        problem, Limits(gpus=1), Objective(), Budget(deadline=monotonic() + 60)
+    )
+    free = NAMED["even-split"].propose(
+        problem, Limits(), Objective(), Budget(deadline=monotonic() + 60)
+    )
+    assert limited.judged.violations
+    assert limited.judged.evaluation.latency_s == free.judged.evaluation.latency_s
+
+
+def test_a_comparison_tells_which_baseline_is_planned():
+    """With the best plan's values, in seconds that go on from the search."""
+    told = []
+    compare(pipeline(), on_progress=told.append)
+    phases = [each.phase for each in told if each.phase != "search"]
+    assert phases == [f"baseline {each.title}" for each in BASELINES]
+    assert [each.elapsed_s for each in told] == sorted(each.elapsed_s for each in told)
