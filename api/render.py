@@ -46,7 +46,7 @@ def _parts(answer: PlanAnswer | EvaluationAnswer, width: int) -> Iterator[Render
         yield from _plan_parts(answer, width)
     yield Text("")
     yield from _notes(answer)
-    if isinstance(answer, PlanAnswer) and answer.what_if:
+    if isinstance(answer, PlanAnswer) and answer.what_if is not None:
         yield Text("")
         yield from what_if_lines(answer.what_if)
 

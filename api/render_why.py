@@ -54,6 +54,8 @@ def what_if_lines(effects: Sequence[EffectReport]) -> Iterator[RenderableType]:
     grid.add_column()
     for words, text in _rows(effects):
         grid.add_row(Text(words), Text(text, style="dim"))
+    if not effects:
+        grid.add_row("", Text("nothing to tell: gains are counted from a plan, and there is none"))
     yield Text("What if", style="bold")
     yield Padding(grid, (0, 0, 0, 2), expand=False)
 

@@ -1,5 +1,6 @@
 """What-if in answers: asked for, told in the request's words, and true."""
 
+import io
 import json
 from copy import deepcopy
 from dataclasses import replace
@@ -286,3 +287,13 @@ def test_own_losses_keep_to_the_formats_they_cover(catalogue):
     asked = prepare(parse_request(catalogue | {"what_if": True})).what_if
     formats = {c.subject for c in asked.changes if c.kind is ChangeKind.MORE_FORMATS}
     assert formats == {"w4a16"}
+
+
+def test_without_a_plan_what_if_says_that_it_needs_one(two_layers):
+    """Beside what would help."""
+    body = {**two_layers, "what_if": True, "limits": {"ttft_ms": 1e-6}}
+    text = io.StringIO()
+    answer = plan_request(body)
+    assert answer.what_if == []
+    show(answer, make_console(text))
+    assert "gains are counted from a plan, and there is none" in text.getvalue()
