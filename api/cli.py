@@ -100,6 +100,10 @@ def plan_command(
     what_if: Annotated[
         bool, typer.Option("--what-if", help="Say too what changes would gain or lose.")
     ] = False,
+    regret: Annotated[
+        bool,
+        typer.Option("--regret", help="Say too if it stays best in tables drawn from their error."),
+    ] = False,
     plot: PlotFile = None,
 ) -> None:
     """Find the best plan for a request and prove how good it is."""
@@ -113,6 +117,7 @@ def plan_command(
         goal=objective,
         backend=backend,
         what_if=what_if,
+        regret=regret,
     )
     as_json = wants_json(form, output)
     raise typer.Exit(plan_to(request, overrides, output, as_json=as_json, plot=plot))

@@ -57,6 +57,7 @@ class Overrides:
     goal: str | None = None
     backend: str | None = None
     what_if: bool = False
+    regret: bool = False
 
     def options(self) -> dict[str, str]:
         """The options given, by the pointers of the fields that they override."""
@@ -80,6 +81,8 @@ class Overrides:
             data = {**data, "solver": {**(old or {}), **solver}}
         if self.what_if:
             data = {**data, "what_if": True}
+        if self.regret and data.get("regret") in (None, False):
+            data = {**data, "regret": True}
         return data if self.goal is None else {**data, "objective": self._objective(data)}
 
     def _objective(self, data: dict[str, Any]) -> object:

@@ -12,6 +12,7 @@ from rich.text import Text
 from api.console import make_console, print_plainly
 from api.headline import headline
 from api.pipeline_art import FormatLabels, draw_pipeline
+from api.render_regret import regret_lines
 from api.render_tables import limit_lines, metric_lines, stage_table
 from api.render_why import what_if_lines, why_lines
 from api.schemas.answer import (
@@ -49,6 +50,9 @@ def _parts(answer: PlanAnswer | EvaluationAnswer, width: int) -> Iterator[Render
     if isinstance(answer, PlanAnswer) and answer.what_if:
         yield Text("")
         yield from what_if_lines(answer.what_if)
+    if isinstance(answer, PlanAnswer) and answer.regret:
+        yield Text("")
+        yield from regret_lines(answer.regret, answer.unit)
 
 
 def title_lines(answer: AnswerBase) -> Iterator[Text]:

@@ -11,7 +11,7 @@ from api.coefficients import prepare_coefficients
 from api.goals import limits_of, objective_of, quality_limit_of, quality_warnings, stop_of
 from api.names import alias_warnings
 from api.plain_words import in_plain_words
-from api.prepared import Asked, Background, IdleGpus, KernelUse, Prepared, PriceUse
+from api.prepared import Asked, AskedRegret, Background, IdleGpus, KernelUse, Prepared, PriceUse
 from api.problems import InvalidRequestError, Problem, ProblemList
 from api.request_body import catalogue_body
 from api.request_checks import (
@@ -26,6 +26,7 @@ from api.request_cluster import cluster_of, prices_of
 from api.request_formats import engine_of, formats_of_request
 from api.request_serving import model_of, quality_of, tables_of, workload_of
 from api.schemas.coefficients import CoefficientsRequest
+from api.schemas.regret import RegretSpec
 from api.schemas.request import REQUEST_ADAPTER, PlanRequest
 from api.what_if import Maker, catalogue_questions
 from profiles.cluster import Cluster, EngineSettings, GpuGroup, Workload
@@ -41,6 +42,7 @@ from solver import (
     Limits,
     Objective,
     QualityChoice,
+    RegretRule,
     build_problem,
 )
 
@@ -164,6 +166,17 @@ def _prepare_catalogue(request: PlanRequest, folder: Path | None, max_size: int)
         what_if=_asked(request, parts, formats, built, limits, max_size)
         if request.what_if
         else None,
+        regret=_asked_regret(request.regret, built),
+    )
+
+
+def _asked_regret(choice: bool | RegretSpec, built: BuiltProblem) -> AskedRegret | None:
+    if choice is False:
+        return None
+    spec = RegretSpec() if choice is True else choice
+    return AskedRegret(
+        terms=built.error_terms,
+        rule=RegretRule(samples=spec.samples, seed=spec.seed, time_limit_s=spec.time_limit_s),
     )
 
 

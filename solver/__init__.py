@@ -33,6 +33,7 @@ from solver.problem import (
     StageGroup,
     default_micro_batches,
 )
+from solver.regret import Regret, RegretRule, Rival, regret
 from solver.result import (
     OPTIMAL_GAP,
     Evaluation,
@@ -87,7 +88,10 @@ __all__ = [
     "Progress",
     "QualityChoice",
     "Question",
+    "Regret",
+    "RegretRule",
     "Remedy",
+    "Rival",
     "SolveReport",
     "Stage",
     "StageGroup",
@@ -115,6 +119,7 @@ __all__ = [
     "pace_of",
     "pareto",
     "possible_changes",
+    "regret",
     "relative_gap",
     "score",
     "simulate_plan",

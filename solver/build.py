@@ -11,6 +11,7 @@ from cost_model.network import network_times
 from cost_model.quality import layer_loss_nats, quality_source
 from cost_model.source import Source
 from cost_model.stages import StageType, stage_bytes, stage_times
+from cost_model.uncertainty import ErrorTerm, error_terms
 from profiles.architecture import Model
 from profiles.cluster import Cluster, EngineSettings, Workload
 from profiles.coefficients import coefficients_for
@@ -98,6 +99,8 @@ class BuiltProblem:
         What is served, with all lengths, of which the problem has the means.
     warnings
         What the user should know before trusting the plan.
+    error_terms
+        How far the times may be off, as independent random factors.
     """
 
     problem: PipelineProblem
@@ -110,6 +113,7 @@ class BuiltProblem:
     default_loss_limit_nats: float | None
     workload: Workload
     warnings: tuple[str, ...]
+    error_terms: tuple[ErrorTerm, ...] = ()
 
 
 def build_problem(
@@ -193,6 +197,7 @@ def build_problem(
                 (*model.notes, *length_cautions(workload), *too_long, *unused, *unanswered)
             )
         ),
+        error_terms=error_terms(stages, chosen, engine.name),
     )
 
 

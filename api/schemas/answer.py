@@ -6,6 +6,7 @@ from pydantic import Field
 
 from api.schemas.base import Figure, Schema
 from api.schemas.plan import PlanSpec
+from api.schemas.regret import RegretReport
 from api.schemas.what_if import EffectReport
 
 __all__ = [
@@ -294,6 +295,10 @@ class PlanAnswer(AnswerBase):
     what_if: list[EffectReport] | None = Field(
         description="What changes would gain, then what giving GPUs back or forcing them in would "
         "lose; null where it was not asked."
+    )
+    regret: RegretReport | None = Field(
+        description="Whether the plan stays best in tables drawn from their error; null where it "
+        "was not asked, or there is no plan."
     )
 
 
