@@ -49,8 +49,8 @@ def test_formats_carried_over_share_the_factor_of_16_bits(monkeypatch):
         "w8a8": TimeError(sigma=0.5, is_known=False, shares_full=True),
         "w4a16": TimeError(sigma=0.2, is_known=True, shares_full=False),
     }
-    monkeypatch.setattr(uncertainty, "error_of", lambda g, e, k, f, p: errors[f.name])
-    terms = [t for t in error_terms([stage("T4"), stage("A10")], FORMATS, "vllm")]
+    monkeypatch.setattr(uncertainty, "error_of", lambda *on: errors[on[3].name])
+    terms = list(error_terms([stage("T4"), stage("A10")], FORMATS, "vllm"))
     decode = [t for t in terms if t.phase == "decode" and t.name.startswith("T4")]
     assert [t.name for t in decode] == ["T4 16 bits decode", "T4 w8a8 decode", "T4 w4a16 decode"]
     np.testing.assert_allclose([t.sigma for t in decode], [0.3, 0.4, 0.2])
