@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cost_model.uncertainty import ErrorTerm
+from profiles.calibration import Calibration
 from solver import (
     BackendName,
     Change,
@@ -83,6 +84,8 @@ class Background:
         What the user should know before trusting the plan.
     num_lengths
         Lengths of requests that the problem has the means of.
+    calibration
+        Factors on the times.
     """
 
     model: str
@@ -101,6 +104,7 @@ class Background:
     quality_in_percent: bool = False
     warnings: tuple[str, ...] = ()
     num_lengths: int = 1
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

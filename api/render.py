@@ -23,6 +23,7 @@ from api.schemas.answer import (
     PriceReport,
     Sources,
 )
+from api.schemas.calibration import CalibrationUse
 
 __all__ = ["bullet", "make_console", "micro_batch_line", "remedy_lines", "show", "title_lines"]
 
@@ -159,6 +160,8 @@ def _source_notes(answer: AnswerBase) -> Iterator[tuple[str, str]]:
     used = {(s.gpu, name) for s in answer.stages for name in s.layers_per_format}
     kernels = [use for use in sources.kernels if (use.gpu, use.format) in used]
     yield "times", "; ".join((_times(sources), *_errors(sources.times, kernels)))
+    if sources.calibrated is not None:
+        yield "calibrated", _calibrated(sources.calibrated, used)
     yield "quality", sources.quality
     if kernels:
         yield "kernels", ", ".join(f"{use.gpu} {use.format}: {use.kernel}" for use in kernels)
@@ -194,6 +197,17 @@ def _errors(times: str, kernels: Sequence[KernelReport]) -> Iterator[str]:
         basis = "" if use.basis == "fit" else f" ({use.basis})"
         error = f"mean error {', '.join(errors)}" if errors else f"error not known{basis}"
         yield f"{use.gpu} {use.format} {error}"
+
+
+def _calibrated(found: CalibrationUse, used: set[tuple[str, str]]) -> str:
+    """Who measured, and by what the times of the plan's kernels are multiplied."""
+    factors = [
+        f"{each.gpu} {each.format} {each.phase} ×{each.factor:.2f}"
+        f"{'' if each.identified else ' (estimate)'}"
+        for each in found.factors
+        if (each.gpu, each.format) in used
+    ]
+    return f"by {found.made_by} at {found.made_at}: {', '.join(factors) or 'no kernel in use'}"
 
 
 def _price(use: PriceReport) -> str:

@@ -3,6 +3,13 @@
 from solver.backends.registry import BackendName
 from solver.baselines import BASELINES, Baseline, even_split
 from solver.build import BuiltProblem, ModelError, QualityChoice, build_problem
+from solver.calibrate import (
+    FittedFactors,
+    Observation,
+    fit_factors,
+    mean_ttft_s,
+    observable,
+)
 from solver.changes import (
     Change,
     ChangeKind,
@@ -70,6 +77,7 @@ __all__ = [
     "DeviceClass",
     "Effect",
     "Evaluation",
+    "FittedFactors",
     "FormatChoice",
     "FreeGpus",
     "Goal",
@@ -77,6 +85,7 @@ __all__ = [
     "Memory",
     "ModelError",
     "Objective",
+    "Observation",
     "Pace",
     "ParetoAxis",
     "ParetoPoint",
@@ -114,7 +123,10 @@ __all__ = [
     "default_micro_batches",
     "evaluate",
     "even_split",
+    "fit_factors",
     "free_gpus",
+    "mean_ttft_s",
+    "observable",
     "one_more_gpu",
     "pace_of",
     "pareto",

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.schemas.base import Figure, Schema
+from api.schemas.calibration import CalibrationUse
 from api.schemas.plan import PlanSpec
 from api.schemas.regret import RegretReport
 from api.schemas.what_if import EffectReport
@@ -175,6 +176,9 @@ class Sources(Schema):
     times_by_source: dict[str, int] = Field(
         description="How many times of layers and ends have each provenance; empty in the "
         "coefficient form."
+    )
+    calibrated: CalibrationUse | None = Field(
+        default=None, description="The measurements that corrected the times; null without."
     )
     quality: str = Field(description="Where the quality figures come from.")
     kernels: list[KernelReport] = Field(description="Kernels of the formats in play.")

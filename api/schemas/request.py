@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from api.schemas.base import Name, Schema
+from api.schemas.calibration import CalibrationChoice
 from api.schemas.cluster import ClusterSpec
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.goal import LimitsSpec, ObjectiveChoice, SolverSpec
@@ -49,6 +50,11 @@ class PlanRequest(Schema):
         default=False,
         description="Whether to say too if the plan stays best where times are off by as much as "
         "they may be; or how many tables to draw.",
+    )
+    calibration: CalibrationChoice | None = Field(
+        default=None,
+        description="Factors on the times, as `hetplan calibrate` writes them: a file, relative to "
+        "the request file (command line only), or its content.",
     )
     tables: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
         default=[],
