@@ -51,7 +51,7 @@ def calibrate_to(
     pairs = zip(files[::2], files[1::2], strict=True)
     launched = [_launched(plan, measured, request_file, outputs) for plan, measured in pairs]
     if sum(len(each.rows) for each in launched) > 1:
-        typer.echo(f"Fitting factors to {len(launched)} plans ...", err=True)
+        typer.echo(f"Fitting factors to {sum(len(each.rows) for each in launched)} loads", err=True)
     with telling(", ".join(files[1::2])):
         found = calibrate(launched, made_by or _user())
     write_answer(found, lambda console: show_calibration(found, console), output, as_json=as_json)

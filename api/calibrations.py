@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from api.given_plans import plan_from_spec
 from api.measured import MeasuredRow
@@ -23,6 +24,7 @@ from api.schemas.plan import GivenPlan
 from api.schemas.request import PlanRequest
 from api.version import hetplan_version
 from cost_model.answer import full_kernel
+from cost_model.arrays import FloatArray
 from cost_model.lookup import Phase
 from cost_model.uncertainty import ErrorTerm, error_of
 from profiles.calibration import FactorKey
@@ -38,9 +40,9 @@ PHASES: tuple[Phase, ...] = ("prefill", "decode")
 # Standard deviations of ln(factor) before anything is measured: engines differ by 1.1 to 3 times on
 # the same GPU; a kernel is at least this uncertain.
 ENGINE_PRIOR, LEAST_PRIOR = 0.5, 0.02
-# A factor is identified where its standard deviation fell below this share of the prior one.
-IDENTIFIED = 0.5
-"""See `profiles.calibration.Factor`."""
+# A factor is identified where its standard deviation is below this share of what the kernel alone
+# had before, or small by itself.
+IDENTIFIED, WELL_KNOWN = 0.5, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,16 @@ def _engine_of(launched: Sequence[Launched]) -> str:
     return engines[0]
 
 
-def _factor(fitted: FittedFactors, priors: np.ndarray, indices: list[int]) -> dict[str, object]:
+def _factor(fitted: FittedFactors, priors: FloatArray, indices: list[int]) -> dict[str, object]:
+    """The product of factors, the last of which is the kernel's own."""
     factor, low, high = fitted.factor(indices)
-    prior = float(np.sqrt((priors[indices] ** 2).sum()))
-    is_identified = fitted.sigma(indices) < IDENTIFIED * prior
-    return {"factor": factor, "low": low, "high": high, "identified": is_identified}
+    enough = max(IDENTIFIED * float(priors[indices[-1]]), WELL_KNOWN)
+    return {
+        "factor": factor,
+        "low": low,
+        "high": high,
+        "identified": fitted.sigma(indices) < enough,
+    }
 
 
 def _measured_plan(each: Launched) -> MeasuredPlan:
@@ -176,7 +183,7 @@ def _terms(prepared: Prepared, keys: Sequence[FactorKey]) -> tuple[ErrorTerm, ..
     return tuple(terms)
 
 
-def _term(phase: Phase, cells: np.ndarray, ends: np.ndarray) -> ErrorTerm:
+def _term(phase: Phase, cells: NDArray[np.bool_], ends: NDArray[np.bool_]) -> ErrorTerm:
     return ErrorTerm(
         name="factor",
         phase=phase,

@@ -40,13 +40,13 @@ def _table(found: CalibrationSpec) -> Table:
     table.add_column("90 % interval", justify="right")
     table.add_column("")
     for factor in found.factors:
-        table.add_row(factor.gpu, factor.format, factor.kernel, *_numbers(factor))
+        known = "measured" if factor.identified else "estimate"
+        table.add_row(factor.gpu, factor.format, factor.kernel, *_numbers(factor), known)
     for rest in found.engine_factors:
-        table.add_row("others", "", "", *_numbers(rest))
+        table.add_row("others", "", "", *_numbers(rest), "estimate")
     return table
 
 
-def _numbers(factor: FactorSpec | EngineFactorSpec) -> tuple[str, str, str, str]:
-    known = "measured" if factor.identified else "estimate"
+def _numbers(factor: FactorSpec | EngineFactorSpec) -> tuple[str, str, str]:
     interval = f"{factor.low:.3f} to {factor.high:.3f}"
-    return factor.phase, f"{factor.factor:.3f}", interval, known
+    return factor.phase, f"{factor.factor:.3f}", interval

@@ -8,9 +8,9 @@ carried over from the 16-bit kernel of the same GPU, and compared with nothing, 
 z and have another of their own for what the carrying over adds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import log, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cost_model.answer import FULL_BITS, full_kernel
 from cost_model.lookup import Phase
 from cost_model.stages import StageType
+from profiles.calibration import Calibration, FactorKey
 from profiles.coefficients import coefficients_for
 from profiles.formats import Format
 from profiles.gpus import Gpu
@@ -33,6 +34,7 @@ _SAME_GPU = "on the same GPU"
 _ASSUMED_MAPE: dict[Phase, float] = {"prefill": 0.25, "decode": 0.15}
 # Mean of |z| is sqrt(2 / pi).
 _SIGMA_PER_MAPE = sqrt(pi / 2)
+_QUANTILE_90 = 1.6448536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,16 +91,23 @@ def error_of(
     kernel: Kernel,
     format: Format,  # noqa: A002
     phase: Phase,
+    calibration: Calibration | None = None,
 ) -> TimeError:
     """
     How far the times of a kernel on a GPU may be off.
 
-    From the mean absolute error on points kept out of the fit (`profiles.coefficients`); assumed
-    where there were none: 25 % in prefill and 15 % in decode.
+    From the interval of its factor where a calibration identified it; else from the mean absolute
+    error on points kept out of the fit (`profiles.coefficients`); assumed where there were none:
+    25 % in prefill and 15 % in decode.
     """
     known = coefficients_for(gpu.name, engine, kernel.kernel, format.name)
     mape = None if known is None else getattr(known, f"{phase}_mape")
     is_full = format.weight_bits == format.act_bits == FULL_BITS
+    key = FactorKey(gpu.name, kernel.kernel, format.name, phase)
+    factor = None if calibration is None else calibration.factors.get(key)
+    if factor is not None and factor.is_identified:
+        sigma = log(factor.high / factor.low) / (2 * _QUANTILE_90)
+        return TimeError(sigma=sigma, is_known=True, shares_full=is_full)
     return TimeError(
         sigma=_SIGMA_PER_MAPE * (_ASSUMED_MAPE[phase] if mape is None else mape),
         is_known=mape is not None,
@@ -107,7 +116,10 @@ def error_of(
 
 
 def error_terms(
-    stages: Sequence[StageType], formats: Sequence[Format], engine: str
+    stages: Sequence[StageType],
+    formats: Sequence[Format],
+    engine: str,
+    calibration: Calibration | None = None,
 ) -> tuple[ErrorTerm, ...]:
     """
     The random factors of a problem's times, independent of each other.
@@ -118,18 +130,29 @@ def error_terms(
         G stage types and F formats, as for `cost_model.stages.stage_times`.
     engine
         Name of the engine.
+    calibration
+        Factors that the times were multiplied by, with their intervals.
     """
+
+    def error(gpu: Gpu, kernel: Kernel, each: Format, phase: Phase) -> TimeError:
+        return error_of(gpu, engine, kernel, each, phase, calibration)
+
     gpus = {stage.gpu.name: stage.gpu for stage in stages}
     return tuple(
         term
         for gpu in gpus.values()
         for phase in _PHASES
-        for term in _terms_of(gpu, stages, formats, engine, phase)
+        for term in _terms_of(gpu, stages, formats, phase, full_kernel(engine, gpu), error)
     )
 
 
 def _terms_of(
-    gpu: Gpu, stages: Sequence[StageType], formats: Sequence[Format], engine: str, phase: Phase
+    gpu: Gpu,
+    stages: Sequence[StageType],
+    formats: Sequence[Format],
+    phase: Phase,
+    full: tuple[Kernel, Format] | None,
+    error_on: Callable[[Gpu, Kernel, Format, Phase], TimeError],
 ) -> Iterator[ErrorTerm]:
     """Those of one GPU type: first of its 16-bit kernel, then of each format."""
     on_gpu = np.array([stage.gpu.name == gpu.name for stage in stages])
@@ -142,29 +165,24 @@ def _terms_of(
     }
     shared = np.zeros(len(formats), dtype=bool)
     own: list[tuple[int, float, bool]] = []
-    full, is_full_known = _full_sigma(gpu, engine, phase)
+    common = TimeError(sigma=0.0, is_known=False, shares_full=True)
+    if full is not None:
+        common = error_on(gpu, *full, phase)
     for f, each in enumerate(formats):
         if each.name not in kernels:
             continue
-        error = error_of(gpu, engine, kernels[each.name], each, phase)
+        error = error_on(gpu, kernels[each.name], each, phase)
         shared[f] = error.shares_full
-        rest = sqrt(max(error.sigma**2 - full**2, 0.0)) if shared[f] else error.sigma
+        rest = sqrt(max(error.sigma**2 - common.sigma**2, 0.0)) if shared[f] else error.sigma
         own.append((f, rest, error.is_known))
     name = f"{gpu.name} {{}} {phase}"
-    yield _term(name.format("16 bits"), phase, full, is_full_known, runs & shared, on_gpu)
+    title = name.format("16 bits")
+    yield _term(title, phase, common.sigma, common.is_known, runs & shared, on_gpu)
     for f, sigma, is_known in own:
         if sigma > 0:
             only = np.arange(len(formats)) == f
             title = name.format(formats[f].name)
             yield _term(title, phase, sigma, is_known, runs & only, np.zeros_like(on_gpu))
-
-
-def _full_sigma(gpu: Gpu, engine: str, phase: Phase) -> tuple[float, bool]:
-    full = full_kernel(engine, gpu)
-    if full is None:
-        return 0.0, False
-    error = error_of(gpu, engine, *full, phase)
-    return error.sigma, error.is_known
 
 
 def _term(

@@ -204,7 +204,7 @@ def build_problem(
                 (*model.notes, *length_cautions(workload), *too_long, *unused, *unanswered)
             )
         ),
-        error_terms=error_terms(stages, chosen, engine.name),
+        error_terms=error_terms(stages, chosen, engine.name, calibration),
     )
 
 

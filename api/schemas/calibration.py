@@ -48,7 +48,7 @@ class _FactorBase(Schema):
     low: FactorValue = Field(description="90 % interval.")
     high: FactorValue = Field(description="Its other end.")
     identified: bool = Field(
-        description="Whether the measurements told more than was assumed before; else an estimate."
+        description="Whether the measurements told much more than was known; else an estimate."
     )
 
 

@@ -234,7 +234,7 @@ def test_results_of_vllm_are_read():
 
 
 def test_results_of_vllm_with_a_limit_are_a_stream():
-    """A request takes 0.5 + 127 x 0.025 = 3.675 s, and 2 end each second: 7.35 at once, at most 4."""
+    """Requests take 0.5 + 127 x 0.025 = 3.675 s, 2 end each second: 7.35 at once, at most 4."""
     (found,) = measured_rows(VLLM | {"max_concurrency": 4})
     assert found.batch_size == 4
     assert found.values == pytest.approx({"latency_s": 3.675})

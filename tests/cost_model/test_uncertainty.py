@@ -1,6 +1,6 @@
 """How far times may be off: random factors by GPU, kernel, format and phase."""
 
-from math import pi, sqrt
+from math import log, pi, sqrt
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from cost_model import uncertainty
 from cost_model.stages import StageType
 from cost_model.uncertainty import TimeError, error_of, error_terms
+from profiles.calibration import Calibration, CalibrationOrigin, Factor, FactorKey
 from profiles.coefficients import coefficients_for
 from profiles.formats import find_format
 from profiles.gpus import find_gpu
@@ -40,6 +41,21 @@ def test_what_nobody_measured_is_assumed():
     assert not error.is_known
     assert error.shares_full
     assert error.sigma == pytest.approx(0.25 * sqrt(pi / 2))
+
+
+def test_a_calibration_that_identified_a_kernel_gives_its_error():
+    """An interval of 1 / 1.1 to 1.1 is ln 1.1 / 1.645 either way; estimates change nothing."""
+    gpu, full = find_gpu("A10"), FORMATS[0]
+    kernel = default_kernel("vllm", full, gpu)
+    key = FactorKey("A10", kernel.kernel, "w16a16", "decode")
+    origin = CalibrationOrigin(made_by="lab", made_at="today", plans=(), num_rows=1)
+    before = error_of(gpu, "vllm", kernel, full, "decode")
+    for is_identified, expected in ((True, log(1.1) / 1.6448536), (False, before.sigma)):
+        factor = Factor(factor=1.0, low=1 / 1.1, high=1.1, is_identified=is_identified)
+        found = Calibration(engine="vllm", of_engine={}, factors={key: factor}, origin=origin)
+        error = error_of(gpu, "vllm", kernel, full, "decode", found)
+        assert error.sigma == pytest.approx(expected)
+        assert error.is_known == (is_identified or before.is_known)
 
 
 def test_formats_carried_over_share_the_factor_of_16_bits(monkeypatch):
