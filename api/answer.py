@@ -16,12 +16,14 @@ from api.explanations import unused_gpus
 from api.limit_words import remedy_report, violation_report
 from api.plans import spec_from_plan
 from api.prepared import Prepared
+from api.regrets import regret_report
 from api.schemas import answer as out
 from api.version import hetplan_version
 from solver import (
     Effect,
     Evaluation,
     Plan,
+    Regret,
     SolveReport,
     StopReason,
     Violation,
@@ -64,9 +66,13 @@ def problem_hash(prepared: Prepared) -> str:
 
 
 def plan_answer(
-    prepared: Prepared, report: SolveReport, effects: Sequence[Effect] | None = None
+    prepared: Prepared,
+    report: SolveReport,
+    effects: Sequence[Effect] | None = None,
+    regret: Regret | None = None,
 ) -> out.PlanAnswer:
-    """The answer to a request for a plan; ``effects`` of changes where they were asked for."""
+    """The answer to a request for a plan; ``effects`` and ``regret`` where they were asked for."""
+    asked = prepared.regret
     common = _common(prepared, report.plan, report.evaluation)
     return out.PlanAnswer(
         **common,
@@ -82,6 +88,9 @@ def plan_answer(
         remedies=[remedy_report(prepared, remedy) for remedy in report.remedies],
         comparison=parts.comparison(prepared, report.objective, report.even_split),
         what_if=None if effects is None else effect_reports(prepared, report.objective, effects),
+        regret=None
+        if regret is None or asked is None
+        else regret_report(prepared, asked.rule.seed, regret),
     )
 
 

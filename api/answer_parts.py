@@ -4,8 +4,10 @@ from collections import Counter
 
 from api.limit_words import Field, field_of, increase_percent
 from api.plans import spec_from_plan
-from api.prepared import Prepared
+from api.prepared import Background, Prepared
 from api.schemas import answer as out
+from api.schemas.calibration import CalibrationUse, FactorSpec
+from profiles.calibration import FactorKey
 from profiles.units import GIB, MS
 from solver import Evaluation, Memory, Plan, StageReport, binding_limits, pace_of, score
 from solver.check import TOLERANCE
@@ -192,6 +194,7 @@ def sources(prepared: Prepared) -> out.Sources:
     return out.Sources(
         times=background.source,
         times_by_source=dict(background.times_by_source),
+        calibrated=_calibrated(background),
         quality=background.quality_source,
         kernels=[
             out.KernelReport(
@@ -207,6 +210,38 @@ def sources(prepared: Prepared) -> out.Sources:
         prices=[
             out.PriceReport(what=use.what, usd_per_hour=use.usd_per_hour, basis=use.basis)
             for use in background.prices
+        ],
+    )
+
+
+def _calibrated(background: Background) -> CalibrationUse | None:
+    """The calibration with the factors of kernels in play, others by the factor of the engine."""
+    found = background.calibration
+    if found is None:
+        return None
+    keys = [
+        FactorKey(use.gpu, use.kernel, use.format, phase)
+        for use in background.kernels
+        for phase in ("prefill", "decode")
+    ]
+    factors = {key: found.factors.get(key) or found.of_engine.get(key.phase) for key in keys}
+    return CalibrationUse(
+        made_by=found.origin.made_by,
+        made_at=found.origin.made_at,
+        plans=list(found.origin.plans),
+        rows=found.origin.num_rows,
+        factors=[
+            FactorSpec.model_validate(
+                {
+                    **key._asdict(),
+                    "factor": factor.factor,
+                    "low": factor.low,
+                    "high": factor.high,
+                    "identified": factor.is_identified and key in found.factors,
+                }
+            )
+            for key, factor in factors.items()
+            if factor is not None
         ],
     )
 

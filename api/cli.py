@@ -69,6 +69,12 @@ GoalOption = Annotated[
 PlotFile = Annotated[
     Path | None, typer.Option("--plot", help="File for a picture, .png, .svg or .pdf.")
 ]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration", help="File of `hetplan calibrate`; its factors multiply the times."
+    ),
+]
 Backend = Annotated[BackendChoice | None, typer.Option(help="What proves; overrides the request.")]
 
 
@@ -100,6 +106,11 @@ def plan_command(
     what_if: Annotated[
         bool, typer.Option("--what-if", help="Say too what changes would gain or lose.")
     ] = False,
+    regret: Annotated[
+        bool,
+        typer.Option("--regret", help="Say too if it stays best in tables drawn from their error."),
+    ] = False,
+    calibration: CalibrationFile = None,
     plot: PlotFile = None,
 ) -> None:
     """Find the best plan for a request and prove how good it is."""
@@ -113,6 +124,8 @@ def plan_command(
         goal=objective,
         backend=backend,
         what_if=what_if,
+        regret=regret,
+        calibration=calibration,
     )
     as_json = wants_json(form, output)
     raise typer.Exit(plan_to(request, overrides, output, as_json=as_json, plot=plot))
@@ -135,6 +148,7 @@ def evaluate_command(
     seed: Seed = None,
     objective: GoalOption = None,
     backend: Backend = None,
+    calibration: CalibrationFile = None,
     plot: PlotFile = None,
 ) -> None:
     """Judge a plan of yours: is it feasible, what does it give, how far is it from the best."""
@@ -142,7 +156,12 @@ def evaluate_command(
     from api.writing import wants_json
 
     overrides = Overrides(
-        time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
+        time_limit_s=time_limit,
+        gap=gap,
+        seed=seed,
+        goal=objective,
+        backend=backend,
+        calibration=calibration,
     )
     code = evaluate_to(
         request,
@@ -166,6 +185,7 @@ def compare_command(
     seed: Seed = None,
     objective: GoalOption = None,
     backend: Backend = None,
+    calibration: CalibrationFile = None,
     plot: PlotFile = None,
 ) -> None:
     """Set what people use today beside the best plan: how far it is from it, and why it loses."""
@@ -173,7 +193,12 @@ def compare_command(
     from api.writing import wants_json
 
     overrides = Overrides(
-        time_limit_s=time_limit, gap=gap, seed=seed, goal=objective, backend=backend
+        time_limit_s=time_limit,
+        gap=gap,
+        seed=seed,
+        goal=objective,
+        backend=backend,
+        calibration=calibration,
     )
     as_json = wants_json(form, output)
     raise typer.Exit(compare_to(request, overrides, output, as_json=as_json, plot=plot))
@@ -218,6 +243,31 @@ def simulate_command(
             as_json=wants_json(form, output),
         )
     )
+
+
+@app.command("calibrate")
+def calibrate_command(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PLAN MEASURED...",
+            help="Answer with a plan, then what was measured of it (CSV, JSON, or a result of "
+            "`vllm bench serve --save-result`); more such pairs may follow.",
+        ),
+    ],
+    request: Annotated[
+        str | None, typer.Option(help="Request of the plans; default: the one in each answer.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Who measured; default: your user name.")] = None,
+    output: Output = None,
+    form: Form = None,
+) -> None:
+    """Correct predicted times by what you measured of launched plans: write a calibration."""
+    from api.calibrate_command import calibrate_to
+    from api.writing import wants_json
+
+    as_json = wants_json(form, output)
+    calibrate_to(files, request, by, output=output, as_json=as_json)
 
 
 @app.command("export")

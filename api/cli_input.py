@@ -43,6 +43,7 @@ _OPTIONS = {
     "/solver/seed": "--seed",
     "/solver/backend": "--backend",
     "/objective": "--objective",
+    "/calibration": "--calibration",
 }
 """Options that override fields, by the fields' pointers."""
 
@@ -57,10 +58,19 @@ class Overrides:
     goal: str | None = None
     backend: str | None = None
     what_if: bool = False
+    regret: bool = False
+    calibration: Path | None = None
 
     def options(self) -> dict[str, str]:
         """The options given, by the pointers of the fields that they override."""
-        values = (self.time_limit_s, self.gap, self.seed, self.backend, self.goal)
+        values = (
+            self.time_limit_s,
+            self.gap,
+            self.seed,
+            self.backend,
+            self.goal,
+            self.calibration,
+        )
         pairs = zip(_OPTIONS.items(), values, strict=True)
         return {pointer: option for (pointer, option), value in pairs if value is not None}
 
@@ -80,6 +90,10 @@ class Overrides:
             data = {**data, "solver": {**(old or {}), **solver}}
         if self.what_if:
             data = {**data, "what_if": True}
+        if self.calibration is not None:
+            data = {**data, "calibration": str(self.calibration.resolve())}
+        if self.regret and data.get("regret") in (None, False):
+            data = {**data, "regret": True}
         return data if self.goal is None else {**data, "objective": self._objective(data)}
 
     def _objective(self, data: dict[str, Any]) -> object:
@@ -133,8 +147,8 @@ def _files_of(request: PlanRequest | CoefficientsRequest, folder: Path) -> Itera
         return
     config = getattr(request.model, "config_file", None)
     lengths = getattr(request.workload, "lengths_file", None)
-    for name in (*request.tables, lengths, config):
-        if name is not None:
+    for name in (*request.tables, lengths, config, request.calibration):
+        if isinstance(name, str):
             yield folder / name
 
 

@@ -4,9 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from solver import BackendName, Change, Limits, Objective, PipelineProblem, StopRule
+from cost_model.uncertainty import ErrorTerm
+from profiles.calibration import Calibration
+from solver import (
+    BackendName,
+    Change,
+    Limits,
+    Objective,
+    PipelineProblem,
+    RegretRule,
+    StopRule,
+)
 
-__all__ = ["Asked", "Background", "IdleGpus", "KernelUse", "Prepared", "PriceUse"]
+__all__ = ["Asked", "AskedRegret", "Background", "IdleGpus", "KernelUse", "Prepared", "PriceUse"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +84,8 @@ class Background:
         What the user should know before trusting the plan.
     num_lengths
         Lengths of requests that the problem has the means of.
+    calibration
+        Factors on the times.
     """
 
     model: str
@@ -92,6 +104,7 @@ class Background:
     quality_in_percent: bool = False
     warnings: tuple[str, ...] = ()
     num_lengths: int = 1
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +121,20 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskedRegret:
+    """How tables are drawn: the random factors of a problem's times, and how many tables."""
+
+    terms: tuple[ErrorTerm, ...]
+    rule: RegretRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """
     Everything `solver.solve` asks for, with its background.
 
-    ``request_body`` repeats the request for the answer; None where it is too large. ``what_if`` is
-    None where it is not asked.
+    ``request_body`` repeats the request for the answer; None where it is too large. ``what_if`` and
+    ``regret`` are None where they are not asked.
     """
 
     problem: PipelineProblem
@@ -124,3 +145,4 @@ class Prepared:
     backend: BackendName = BackendName.HIGHS
     request_body: Mapping[str, Any] | None = None
     what_if: Asked | None = None
+    regret: AskedRegret | None = None

@@ -12,6 +12,7 @@ from rich.text import Text
 from api.console import make_console, print_plainly
 from api.headline import headline
 from api.pipeline_art import FormatLabels, draw_pipeline
+from api.render_regret import regret_lines
 from api.render_tables import limit_lines, metric_lines, stage_table
 from api.render_why import what_if_lines, why_lines
 from api.schemas.answer import (
@@ -22,6 +23,7 @@ from api.schemas.answer import (
     PriceReport,
     Sources,
 )
+from api.schemas.calibration import CalibrationUse
 
 __all__ = ["bullet", "make_console", "micro_batch_line", "remedy_lines", "show", "title_lines"]
 
@@ -49,6 +51,9 @@ def _parts(answer: PlanAnswer | EvaluationAnswer, width: int) -> Iterator[Render
     if isinstance(answer, PlanAnswer) and answer.what_if is not None:
         yield Text("")
         yield from what_if_lines(answer.what_if)
+    if isinstance(answer, PlanAnswer) and answer.regret:
+        yield Text("")
+        yield from regret_lines(answer.regret, answer.unit)
 
 
 def title_lines(answer: AnswerBase) -> Iterator[Text]:
@@ -155,6 +160,8 @@ def _source_notes(answer: AnswerBase) -> Iterator[tuple[str, str]]:
     used = {(s.gpu, name) for s in answer.stages for name in s.layers_per_format}
     kernels = [use for use in sources.kernels if (use.gpu, use.format) in used]
     yield "times", "; ".join((_times(sources), *_errors(sources.times, kernels)))
+    if sources.calibrated is not None:
+        yield "calibrated", _calibrated(sources.calibrated, used)
     yield "quality", sources.quality
     if kernels:
         yield "kernels", ", ".join(f"{use.gpu} {use.format}: {use.kernel}" for use in kernels)
@@ -190,6 +197,17 @@ def _errors(times: str, kernels: Sequence[KernelReport]) -> Iterator[str]:
         basis = "" if use.basis == "fit" else f" ({use.basis})"
         error = f"mean error {', '.join(errors)}" if errors else f"error not known{basis}"
         yield f"{use.gpu} {use.format} {error}"
+
+
+def _calibrated(found: CalibrationUse, used: set[tuple[str, str]]) -> str:
+    """Who measured, and by what the times of the plan's kernels are multiplied."""
+    factors = [
+        f"{each.gpu} {each.format} {each.phase} ×{each.factor:.2f}"
+        f"{'' if each.identified else ' (estimate)'}"
+        for each in found.factors
+        if (each.gpu, each.format) in used
+    ]
+    return f"by {found.made_by} at {found.made_at}: {', '.join(factors) or 'no kernel in use'}"
 
 
 def _price(use: PriceReport) -> str:

@@ -11,7 +11,7 @@ from api.coefficients import prepare_coefficients
 from api.goals import limits_of, objective_of, quality_limit_of, quality_warnings, stop_of
 from api.names import alias_warnings
 from api.plain_words import in_plain_words
-from api.prepared import Asked, Background, IdleGpus, KernelUse, Prepared, PriceUse
+from api.prepared import Asked, AskedRegret, Background, IdleGpus, KernelUse, Prepared, PriceUse
 from api.problems import InvalidRequestError, Problem, ProblemList
 from api.request_body import catalogue_body
 from api.request_checks import (
@@ -24,10 +24,20 @@ from api.request_checks import (
 )
 from api.request_cluster import cluster_of, prices_of
 from api.request_formats import engine_of, formats_of_request
-from api.request_serving import model_of, quality_of, tables_of, workload_of
+from api.request_serving import (
+    calibration_of,
+    calibration_spec_of,
+    model_of,
+    quality_of,
+    tables_of,
+    workload_of,
+)
+from api.schemas.calibration import CalibrationSpec
 from api.schemas.coefficients import CoefficientsRequest
+from api.schemas.regret import RegretSpec
 from api.schemas.request import REQUEST_ADAPTER, PlanRequest
 from api.what_if import Maker, catalogue_questions
+from profiles.calibration import Calibration
 from profiles.cluster import Cluster, EngineSettings, GpuGroup, Workload
 from profiles.errors import HetplanError, InputError, MissingProfileError
 from profiles.formats import find_format
@@ -41,6 +51,7 @@ from solver import (
     Limits,
     Objective,
     QualityChoice,
+    RegretRule,
     build_problem,
 )
 
@@ -137,6 +148,8 @@ class _Parts:
     engine: EngineSettings
     tables: tuple[CostTable, ...]
     objective: Objective
+    calibration_spec: CalibrationSpec | None
+    calibration: Calibration | None
 
 
 def _prepare_catalogue(request: PlanRequest, folder: Path | None, max_size: int) -> Prepared:
@@ -160,10 +173,23 @@ def _prepare_catalogue(request: PlanRequest, folder: Path | None, max_size: int)
         stop=stop_of(request.solver),
         backend=BackendName(request.solver.backend),
         background=_background(request, parts, built, prices, how, loss_nats),
-        request_body=catalogue_body(request, parts.workload, parts.tables, folder),
+        request_body=catalogue_body(
+            request, parts.workload, parts.tables, parts.calibration_spec, folder
+        ),
         what_if=_asked(request, parts, formats, built, limits, max_size)
         if request.what_if
         else None,
+        regret=_asked_regret(request.regret, built),
+    )
+
+
+def _asked_regret(choice: bool | RegretSpec, built: BuiltProblem) -> AskedRegret | None:
+    if choice is False:
+        return None
+    spec = RegretSpec() if choice is True else choice
+    return AskedRegret(
+        terms=built.error_terms,
+        rule=RegretRule(samples=spec.samples, seed=spec.seed, time_limit_s=spec.time_limit_s),
     )
 
 
@@ -178,6 +204,7 @@ def _build(
         formats=formats,
         quality=quality,
         tables=parts.tables,
+        calibration=parts.calibration,
     )
 
 
@@ -223,6 +250,9 @@ def _parts(request: PlanRequest, folder: Path | None) -> _Parts:
     tables = part("/tables", lambda: tables_of(request, folder))
     objective = part("/objective", lambda: objective_of(request.objective))
     part("/limits", lambda: limits_of(request.limits, None))
+    spec = part("/calibration", lambda: calibration_spec_of(request, folder))
+    engine_name = "" if engine is None else engine.name
+    calibration = part("/calibration", lambda: calibration_of(request, spec, engine_name))
     problems.raise_if_any()
     if not (model and cluster and workload and engine and objective) or tables is None:
         raise HetplanError("The request could not be read.")
@@ -233,6 +263,8 @@ def _parts(request: PlanRequest, folder: Path | None) -> _Parts:
         engine=engine,
         tables=tables,
         objective=objective,
+        calibration_spec=spec,
+        calibration=calibration,
     )
 
 
@@ -272,6 +304,7 @@ def _background(
         quality_in_percent=request.limits.quality_loss_nats is None,
         warnings=tuple(warnings),
         num_lengths=len(built.workload.buckets),
+        calibration=parts.calibration,
     )
 
 

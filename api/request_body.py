@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from api.reading import read_text
+from api.schemas.calibration import CalibrationSpec
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.request import PlanRequest
 from api.schemas.serving import MixedWorkloadSpec, ModelSpec
@@ -25,7 +26,11 @@ def coefficients_body(request: CoefficientsRequest) -> Body | None:
 
 
 def catalogue_body(
-    request: PlanRequest, workload: Workload, tables: Sequence[CostTable], folder: Path | None
+    request: PlanRequest,
+    workload: Workload,
+    tables: Sequence[CostTable],
+    calibration: CalibrationSpec | None,
+    folder: Path | None,
 ) -> Body | None:
     """
     The request with the content of its files in their place; None where that is too large.
@@ -34,7 +39,7 @@ def catalogue_body(
     ----------
     request
         One whose files have been read without error.
-    workload, tables
+    workload, tables, calibration
         What was read.
     folder
         Where its paths start; None where it has none.
@@ -43,6 +48,8 @@ def catalogue_body(
     if request.tables:
         del body["tables"]
         body["cost_table"] = [row for table in tables for row in _rows(table)]
+    if calibration is not None:
+        body["calibration"] = calibration.model_dump(mode="json")
     model, mixed = request.model, request.workload
     if isinstance(model, ModelSpec) and model.config_file is not None:
         config, _ = read_text(((folder or Path()) / model.config_file).read_text(encoding="utf-8"))

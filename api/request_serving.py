@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from api.names import found
+from api.plain_words import in_plain_words
 from api.problems import ProblemList, pointer_to
 from api.reading import read_text
+from api.schemas.calibration import CalibrationSpec, EngineFactorSpec, FactorSpec
 from api.schemas.request import PlanRequest
 from api.schemas.serving import (
     BatchSpec,
@@ -14,18 +19,30 @@ from api.schemas.serving import (
     WorkloadChoice,
     WorkloadSpec,
 )
+from profiles.calibration import Calibration, CalibrationOrigin, Factor, FactorKey
 from profiles.cluster import Workload
 from profiles.errors import InputError, TableError
 from profiles.formats import find_format
+from profiles.gpus import find_gpu
 from profiles.lengths import LengthBucket, group_lengths, read_lengths
 from profiles.models import Model, find_model, load_models, model_from_config
 from profiles.tables import CostTable, cost_table_from_rows, read_cost_table
 from solver.build import FormatChoice, QualityChoice
 
-__all__ = ["model_of", "quality_of", "tables_of", "workload_of"]
+Key = TypeVar("Key")
+
+__all__ = [
+    "calibration_of",
+    "calibration_spec_of",
+    "model_of",
+    "quality_of",
+    "tables_of",
+    "workload_of",
+]
 
 MAX_FILE_BYTES = 256 * 1024**2
 FIRST_ROW = 2
+_CALIBRATION = "/calibration"
 _OTHER_MODELS = "Give any other decoder by its config.json: {name: ..., config_file: ...}."
 
 
@@ -93,6 +110,79 @@ def _inline_table(rows: Sequence[Mapping[str, object]]) -> CostTable:
         # Line 1 is the header that the rows do not have.
         at = () if error.line is None or error.line < FIRST_ROW else (error.line - FIRST_ROW,)
         raise InputError(str(error), pointer=pointer_to("cost_table", *at)) from error
+
+
+def calibration_spec_of(request: PlanRequest, folder: Path | None) -> CalibrationSpec | None:
+    """The calibration of a request, from its file where it names one."""
+    choice = request.calibration
+    if choice is None or isinstance(choice, CalibrationSpec):
+        return choice
+    path = _path(choice, folder, _CALIBRATION)
+    data, _ = read_text(_text(path, _CALIBRATION))
+    try:
+        return CalibrationSpec.model_validate(data)
+    except ValidationError as error:
+        problems = in_plain_words(error, data, CalibrationSpec)
+        told = "; ".join(f"{each.pointer} {each.detail}".strip() for each in problems)
+        raise InputError(
+            f"{path.name} is not a calibration: {told}. `hetplan calibrate` writes one.",
+            pointer=_CALIBRATION,
+        ) from error
+
+
+def calibration_of(
+    request: PlanRequest, spec: CalibrationSpec | None, engine: str
+) -> Calibration | None:
+    """
+    Factors on the times of a request's engine.
+
+    Raises
+    ------
+    InvalidRequestError, InputError
+        When they are another engine's, are out of order, or occur twice.
+    """
+    if spec is None:
+        return None
+    if spec.engine != engine:
+        raise InputError(
+            f"The calibration is of engine {spec.engine!r}, the request's is {engine!r}; calibrate "
+            "this engine, or leave the calibration out.",
+            pointer=_CALIBRATION,
+        )
+    problems = ProblemList()
+    of_engine: dict[str, Factor] = {}
+    factors: dict[FactorKey, Factor] = {}
+    is_file = not isinstance(request.calibration, CalibrationSpec)
+    for position, rest in enumerate(spec.engine_factors):
+        at = _CALIBRATION if is_file else f"{_CALIBRATION}/engine_factors/{position}"
+        with problems.catching(at):
+            _add(of_engine, rest.phase, rest)
+    for position, each in enumerate(spec.factors):
+        at = _CALIBRATION if is_file else f"{_CALIBRATION}/factors/{position}"
+        with problems.catching(at):
+            find_gpu(each.gpu)
+            find_format(each.format)
+            _add(factors, FactorKey(each.gpu, each.kernel, each.format, each.phase), each)
+    problems.raise_if_any()
+    return Calibration(
+        engine=engine,
+        of_engine=of_engine,
+        factors=factors,
+        origin=CalibrationOrigin(
+            made_by=spec.made_by,
+            made_at=spec.made_at,
+            plans=tuple(plan.plan_hash for plan in spec.plans),
+            num_rows=sum(plan.rows for plan in spec.plans),
+        ),
+    )
+
+
+def _add(factors: dict[Key, Factor], key: Key, spec: FactorSpec | EngineFactorSpec) -> None:
+    if key in factors:
+        raise InputError(f"The factor of {key} occurs twice; keep one.")
+    factors[key] = Factor(
+        factor=spec.factor, low=spec.low, high=spec.high, is_identified=spec.identified
+    )
 
 
 def workload_of(spec: WorkloadChoice, folder: Path | None) -> Workload:

@@ -14,9 +14,11 @@ from profiles.errors import HetplanError
 from solver import (
     Effect,
     Progress,
+    Regret,
     SolveReport,
     carry_over,
     evaluate,
+    regret,
     solve,
     violations,
     what_if,
@@ -65,7 +67,7 @@ def plan(
     effects = (
         None if prepared.what_if is None else _effects(prepared, prepared.what_if, report, hooks)
     )
-    return plan_answer(prepared, report, effects)
+    return plan_answer(prepared, report, effects, _regret(prepared, report, hooks))
 
 
 def _effects(
@@ -86,6 +88,30 @@ def _effects(
         stop=replace(prepared.stop, time_limit_s=left),
         changes=asked.changes,
         on_progress=hooks.on_progress,
+        cancelled=hooks.cancelled,
+        backend=prepared.backend,
+    )
+
+
+def _regret(prepared: Prepared, report: SolveReport, hooks: Hooks) -> Regret | None:
+    """Whether the plan stays best in tables drawn from their error, where that is asked."""
+    asked = prepared.regret
+    if asked is None or report.plan is None:
+        return None
+    tell = hooks.on_progress
+
+    def tell_on(progress: Progress) -> None:
+        if tell is not None:
+            tell(replace(progress, elapsed_s=report.runtime_s + progress.elapsed_s))
+
+    return regret(
+        prepared.problem,
+        report.plan,
+        asked.terms,
+        objective=prepared.objective,
+        limits=prepared.limits,
+        rule=asked.rule,
+        on_progress=tell_on,
         cancelled=hooks.cancelled,
         backend=prepared.backend,
     )

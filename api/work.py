@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from api.comparisons import compared
 from api.exports.engines import exported
 from api.paretos import for_objectives, pareto_answer, parse_pareto
-from api.prepared import Prepared
+from api.prepared import AskedRegret, Prepared
 from api.problems import InvalidRequestError, Problem
 from api.request import check_data, parse_request, prepare
 from api.schemas.coefficients import CoefficientsRequest
@@ -195,6 +195,7 @@ def _ready(request: PlanRequest | CoefficientsRequest, caps: Caps, at: str = "")
     except InvalidRequestError as error:
         moved = [Problem(at + problem.pointer, problem.detail) for problem in error.problems]
         raise InvalidRequestError(moved) from error
+    prepared = replace(prepared, regret=_capped(prepared.regret, caps))
     if prepared.stop.time_limit_s <= caps.max_time_limit_s:
         return prepared
     warning = (
@@ -204,3 +205,11 @@ def _ready(request: PlanRequest | CoefficientsRequest, caps: Caps, at: str = "")
     background = replace(prepared.background, warnings=(*prepared.background.warnings, warning))
     stop = replace(prepared.stop, time_limit_s=caps.max_time_limit_s)
     return replace(prepared, stop=stop, background=background)
+
+
+def _capped(asked: AskedRegret | None, caps: Caps) -> AskedRegret | None:
+    """No longer than the service allows; the answer says how many samples were judged."""
+    if asked is None:
+        return None
+    time_limit_s = min(asked.rule.time_limit_s, caps.max_time_limit_s)
+    return replace(asked, rule=replace(asked.rule, time_limit_s=time_limit_s))

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 _BITS_PER_BYTE = 8
-_BYTES_16_BIT = 2
+_FULL_BITS = 16
 _BYTES_32_BIT = 4
 
 
@@ -64,20 +64,22 @@ def kv_bytes_per_request(kind: LayerKind, tokens: int, kv_bits: int = 16, tp: in
     return kept * kind.kv_width * kv_bits / _BITS_PER_BYTE / min(tp, kind.kv_heads)
 
 
-def embedding_bytes(model: Model, tp: int = 1) -> float:
-    """Token embedding at 16 bits, divided; learned positions, repeated on every GPU."""
+def embedding_bytes(model: Model, tp: int = 1, value_bits: int = _FULL_BITS) -> float:
+    """Token embedding, divided; learned positions, repeated on every GPU."""
     rows = model.vocab / tp + model.learned_positions
-    return rows * model.hidden * _BYTES_16_BIT
+    return rows * model.hidden * value_bits / _BITS_PER_BYTE
 
 
-def head_bytes(model: Model, tp: int = 1) -> float:
-    """LM head at 16 bits; where it is tied, leave it out beside the embedding."""
-    return model.head_weights / tp * _BYTES_16_BIT
+def head_bytes(model: Model, tp: int = 1, value_bits: int = _FULL_BITS) -> float:
+    """LM head; where it is tied, leave it out beside the embedding."""
+    return model.head_weights / tp * value_bits / _BITS_PER_BYTE
 
 
-def activation_bytes(kind: LayerKind, rows: IntArray, tp: int = 1) -> FloatArray:
+def activation_bytes(
+    kind: LayerKind, rows: IntArray, tp: int = 1, value_bits: int = _FULL_BITS
+) -> FloatArray:
     """
-    Peak of the temporaries of one layer at 16 bits.
+    Peak of the temporaries of one layer.
 
     Attention never holds its score matrix whole, so the peak is linear in the tokens: the
     residual and its normed copy, and the larger of what attention and feed-forward network keep.
@@ -90,6 +92,8 @@ def activation_bytes(kind: LayerKind, rows: IntArray, tp: int = 1) -> FloatArray
         Tokens in flight, shape (M,): micro-batch times prompt in prefill, micro-batch in decode.
     tp
         GPUs that share the layer.
+    value_bits
+        Width of an activation.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def activation_bytes(kind: LayerKind, rows: IntArray, tp: int = 1) -> FloatArray
         Bytes, shape (M,).
     """
     width = 2 * kind.hidden + max(_attention_width(kind, tp), _ffn_width(kind, tp))
-    return np.asarray(rows, dtype=np.float64) * (width * _BYTES_16_BIT)
+    return np.asarray(rows, dtype=np.float64) * (width * value_bits / _BITS_PER_BYTE)
 
 
 def _attention_width(kind: LayerKind, tp: int) -> float:
@@ -115,42 +119,49 @@ def _ffn_width(kind: LayerKind, tp: int) -> float:
     return kind.experts_per_token * (inner + kind.hidden) + shared
 
 
-def logits_bytes(model: Model, batch: IntArray, tp: int = 1) -> FloatArray:
+def logits_bytes(
+    model: Model, rows: IntArray, tp: int = 1, value_bits: int = _FULL_BITS
+) -> FloatArray:
     """
-    Peak of the LM head: its share at 16 bits and the gathered logits at 32.
+    Peak of the LM head: its share at the width of a value and the gathered logits at 32 bits.
 
     Parameters
     ----------
     model
         Gives the vocabulary.
-    batch
-        Requests of a micro-batch, shape (M,); each has one row of logits.
+    rows
+        Rows of logits, shape (M,): one for each request of a micro-batch, or for each token of
+        its prompts where the engine wants them all (`profiles.engine_memory`).
     tp
         GPUs that share the head. The logits are gathered whole on one of them.
+    value_bits
+        Width of a value before it is gathered.
 
     Returns
     -------
     FloatArray
         Bytes, shape (M,).
     """
-    per_row = model.vocab * (_BYTES_32_BIT + _BYTES_16_BIT / tp)
-    return np.asarray(batch, dtype=np.float64) * per_row
+    per_row = model.vocab * (_BYTES_32_BIT + value_bits / _BITS_PER_BYTE / tp)
+    return np.asarray(rows, dtype=np.float64) * per_row
 
 
-def buffer_bytes(hidden: int, tokens: IntArray) -> FloatArray:
+def buffer_bytes(hidden: int, tokens: IntArray, value_bits: int = _FULL_BITS) -> FloatArray:
     """
     Buffers that receive the residual stream from one stage and send it to the next.
 
     Parameters
     ----------
     hidden
-        Width of the stream, kept at 16 bits.
+        Width of the stream.
     tokens
         Tokens of a micro-batch, shape (M,).
+    value_bits
+        Width of a number in it.
 
     Returns
     -------
     FloatArray
         Bytes, shape (M,).
     """
-    return np.asarray(tokens, dtype=np.float64) * (2 * hidden * _BYTES_16_BIT)
+    return np.asarray(tokens, dtype=np.float64) * (2 * hidden * value_bits / _BITS_PER_BYTE)

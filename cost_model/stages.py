@@ -31,6 +31,7 @@ from cost_model.memory import (
 from cost_model.source import Source
 from profiles.architecture import LayerKind, Model
 from profiles.cluster import EngineSettings, Workload
+from profiles.engine_memory import engine_memory
 from profiles.formats import Format
 from profiles.gpus import Gpu
 from profiles.kernels import Kernel
@@ -262,41 +263,52 @@ def stage_bytes(
     -------
     dict
         ``weight_bytes`` (G, F, K); ``kv_bytes`` (G, K) of one request at full length,
-        the mean of several lengths;
+        the mean of several lengths, as often as the engine holds it;
         ``embedding_bytes``, ``head_bytes`` and ``shared_bytes`` (G,), the last what tied weights
         save where both are held; ``prefill_work_bytes``, ``decode_work_bytes`` and
         ``head_prefill_work_bytes``, ``head_decode_work_bytes`` (G, M).
     """
-    kinds = model.kinds
-    head = np.array([head_bytes(model, tp) for tp in tps])
-    logits = np.array([logits_bytes(model, sizes, tp) for tp in tps])
+    kinds, bits, held = model.kinds, engine.value_bits, engine_memory(engine.name)
+    head = np.array([head_bytes(model, tp, bits) for tp in tps])
+    prompt_rows = sizes * held.logits_rows(workload.longest_prompt_tokens)
     return {
         "weight_bytes": np.array(
             [[[layer_weight_bytes(k, f, tp) for k in kinds] for f in formats] for tp in tps]
         ),
-        "kv_bytes": np.array(
-            [[_mean_kv_bytes(k, workload, engine.kv_bits, tp) for k in kinds] for tp in tps]
-        ),
-        "embedding_bytes": np.array([embedding_bytes(model, tp) for tp in tps]),
+        "kv_bytes": held.cache_copies * _mean_kv_bytes(kinds, workload, engine.kv_bits, tps),
+        "embedding_bytes": np.array([embedding_bytes(model, tp, bits) for tp in tps]),
         "head_bytes": head,
         "shared_bytes": head if model.tied_embeddings else np.zeros_like(head),
-        "prefill_work_bytes": _work_bytes(model, sizes * workload.longest_prompt_tokens, tps),
-        "decode_work_bytes": _work_bytes(model, sizes, tps),
-        "head_prefill_work_bytes": logits,
-        "head_decode_work_bytes": logits.copy(),
+        "prefill_work_bytes": _work_bytes(model, sizes * workload.longest_prompt_tokens, tps, bits),
+        "decode_work_bytes": _work_bytes(model, sizes, tps, bits),
+        "head_prefill_work_bytes": _logits_bytes(model, prompt_rows, tps, bits),
+        "head_decode_work_bytes": _logits_bytes(model, sizes, tps, bits),
     }
 
 
-def _mean_kv_bytes(kind: LayerKind, workload: Workload, kv_bits: int, tp: int) -> float:
-    return fsum(
-        bucket.weight * kv_bytes_per_request(kind, bucket.tokens, kv_bits, tp)
-        for bucket in workload.buckets
-    )
+def _mean_kv_bytes(
+    kinds: Sequence[LayerKind], workload: Workload, kv_bits: int, tps: Sequence[int]
+) -> FloatArray:
+    """Shape (G, K): mean over the lengths."""
+
+    def mean(kind: LayerKind, tp: int) -> float:
+        return fsum(
+            bucket.weight * kv_bytes_per_request(kind, bucket.tokens, kv_bits, tp)
+            for bucket in workload.buckets
+        )
+
+    return np.array([[mean(kind, tp) for kind in kinds] for tp in tps])
 
 
-def _work_bytes(model: Model, rows: IntArray, tps: Sequence[int]) -> FloatArray:
+def _logits_bytes(model: Model, rows: IntArray, tps: Sequence[int], bits: int) -> FloatArray:
+    """Shape (G, M)."""
+    return np.array([logits_bytes(model, rows, tp, bits) for tp in tps])
+
+
+def _work_bytes(model: Model, rows: IntArray, tps: Sequence[int], bits: int) -> FloatArray:
     """Shape (G, M): activations of the widest kind of layer, and buffers to send and receive."""
     peaks = [
-        np.max([activation_bytes(kind, rows, tp) for kind in model.kinds], axis=0) for tp in tps
+        np.max([activation_bytes(kind, rows, tp, bits) for kind in model.kinds], axis=0)
+        for tp in tps
     ]
-    return np.array(peaks) + buffer_bytes(model.hidden, rows)
+    return np.array(peaks) + buffer_bytes(model.hidden, rows, bits)

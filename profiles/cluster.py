@@ -245,7 +245,9 @@ class EngineSettings:
     reserve_bytes
         Memory that the engine's runtime takes on each GPU (context, workspace, graphs).
     kv_bits
-        Width of the KV cache: 16 or 8.
+        Width of the KV cache: 16 or 8; or 32, where ``value_bits`` is.
+    value_bits
+        Width of activations, embedding and LM head: 16, or 32 for an engine run in full precision.
     kernels
         Kernel by (GPU name, format name) where the engine's default is not wanted.
     """
@@ -254,6 +256,7 @@ class EngineSettings:
     memory_fraction: float = 0.92
     reserve_bytes: int = 1024**3
     kv_bits: int = 16
+    value_bits: int = 16
     kernels: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -263,5 +266,9 @@ class EngineSettings:
             )
         if self.reserve_bytes < 0:
             raise InputError(f"reserve_bytes is {self.reserve_bytes}; it must be 0 or more.")
-        if self.kv_bits not in (8, 16):
-            raise InputError(f"kv_bits is {self.kv_bits}; it must be 8 or 16.")
+        if self.value_bits not in (16, 32):
+            raise InputError(f"value_bits is {self.value_bits}; it must be 16 or 32.")
+        if self.kv_bits not in (8, 16, self.value_bits):
+            raise InputError(
+                f"kv_bits is {self.kv_bits}; it must be 8 or 16, or 32 where value_bits is 32."
+            )

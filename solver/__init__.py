@@ -3,6 +3,13 @@
 from solver.backends.registry import BackendName
 from solver.baselines import BASELINES, Baseline, even_split
 from solver.build import BuiltProblem, ModelError, QualityChoice, build_problem
+from solver.calibrate import (
+    FittedFactors,
+    Observation,
+    fit_factors,
+    mean_ttft_s,
+    observable,
+)
 from solver.changes import (
     Change,
     ChangeKind,
@@ -34,6 +41,7 @@ from solver.problem import (
     StageGroup,
     default_micro_batches,
 )
+from solver.regret import Regret, RegretRule, Rival, regret
 from solver.result import (
     OPTIMAL_GAP,
     Evaluation,
@@ -70,6 +78,7 @@ __all__ = [
     "DeviceClass",
     "Effect",
     "Evaluation",
+    "FittedFactors",
     "FormatChoice",
     "FreeGpus",
     "Goal",
@@ -77,6 +86,7 @@ __all__ = [
     "Memory",
     "ModelError",
     "Objective",
+    "Observation",
     "Pace",
     "ParetoAxis",
     "ParetoPoint",
@@ -88,7 +98,10 @@ __all__ = [
     "Progress",
     "QualityChoice",
     "Question",
+    "Regret",
+    "RegretRule",
     "Remedy",
+    "Rival",
     "SolveReport",
     "Stage",
     "StageGroup",
@@ -112,11 +125,15 @@ __all__ = [
     "device_keys",
     "evaluate",
     "even_split",
+    "fit_factors",
     "free_gpus",
+    "mean_ttft_s",
+    "observable",
     "one_more_gpu",
     "pace_of",
     "pareto",
     "possible_changes",
+    "regret",
     "relative_gap",
     "score",
     "simulate_plan",

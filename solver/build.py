@@ -6,12 +6,15 @@ from itertools import chain
 
 import numpy as np
 
+from cost_model.calibration import calibrated_times
 from cost_model.lookup import CostTables
 from cost_model.network import network_times
 from cost_model.quality import layer_loss_nats, quality_source
 from cost_model.source import Source
 from cost_model.stages import StageType, stage_bytes, stage_times
+from cost_model.uncertainty import ErrorTerm, error_terms
 from profiles.architecture import Model
+from profiles.calibration import Calibration
 from profiles.cluster import Cluster, EngineSettings, Workload
 from profiles.coefficients import coefficients_for
 from profiles.errors import InputError
@@ -98,6 +101,8 @@ class BuiltProblem:
         What is served, with all lengths, of which the problem has the means.
     warnings
         What the user should know before trusting the plan.
+    error_terms
+        How far the times may be off, as independent random factors.
     """
 
     problem: PipelineProblem
@@ -110,6 +115,7 @@ class BuiltProblem:
     default_loss_limit_nats: float | None
     workload: Workload
     warnings: tuple[str, ...]
+    error_terms: tuple[ErrorTerm, ...] = ()
 
 
 def build_problem(
@@ -121,6 +127,7 @@ def build_problem(
     formats: FormatChoice,
     quality: QualityChoice | None = None,
     tables: tuple[CostTable, ...] = (),
+    calibration: Calibration | None = None,
 ) -> BuiltProblem:
     """
     Price every layer, GPU, format and micro-batch size of a request.
@@ -131,6 +138,8 @@ def build_problem(
         What is asked.
     tables
         Cost tables of the user; they answer before the calibrated model does.
+    calibration
+        Factors on all times of layers and ends, from measurements of launched plans.
 
     Raises
     ------
@@ -147,6 +156,8 @@ def build_problem(
     sizes, batches = _micro_batches(workload)
     cost_tables = CostTables.of(model.name, tables)
     times, sources = stage_times(model, stages, chosen, engine, workload, sizes, cost_tables)
+    if calibration is not None:
+        times = calibrated_times(times, stages, chosen, calibration)
     unanswered = table_cautions(tables, sources, model, engine, workload, sizes)
     loss = _loss(model, chosen, quality or QualityChoice())
     problem = PipelineProblem(
@@ -193,6 +204,7 @@ def build_problem(
                 (*model.notes, *length_cautions(workload), *too_long, *unused, *unanswered)
             )
         ),
+        error_terms=error_terms(stages, chosen, engine.name, calibration),
     )
 
 

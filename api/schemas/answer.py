@@ -5,7 +5,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.schemas.base import Figure, Schema
+from api.schemas.calibration import CalibrationUse
 from api.schemas.plan import PlanSpec
+from api.schemas.regret import RegretReport
 from api.schemas.what_if import EffectReport
 
 __all__ = [
@@ -175,6 +177,9 @@ class Sources(Schema):
         description="How many times of layers and ends have each provenance; empty in the "
         "coefficient form."
     )
+    calibrated: CalibrationUse | None = Field(
+        default=None, description="The measurements that corrected the times; null without."
+    )
     quality: str = Field(description="Where the quality figures come from.")
     kernels: list[KernelReport] = Field(description="Kernels of the formats in play.")
     prices: list[PriceReport] = Field(description="Prices in play.")
@@ -294,6 +299,10 @@ class PlanAnswer(AnswerBase):
     what_if: list[EffectReport] | None = Field(
         description="What changes would gain, then what giving GPUs back or forcing them in would "
         "lose; null where it was not asked."
+    )
+    regret: RegretReport | None = Field(
+        description="Whether the plan stays best in tables drawn from their error; null where it "
+        "was not asked, or there is no plan."
     )
 
 

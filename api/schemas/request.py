@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from api.schemas.base import Name, Schema
+from api.schemas.calibration import CalibrationChoice
 from api.schemas.cluster import ClusterSpec
 from api.schemas.coefficients import CoefficientsRequest
 from api.schemas.goal import LimitsSpec, ObjectiveChoice, SolverSpec
 from api.schemas.plan import GivenPlan
+from api.schemas.regret import RegretChoice
 from api.schemas.serving import (
     EngineChoice,
     FormatsChoice,
@@ -43,6 +45,16 @@ class PlanRequest(Schema):
     what_if: bool = Field(
         default=False,
         description="Whether to say too what changes would gain and what GPUs could be given back.",
+    )
+    regret: RegretChoice = Field(
+        default=False,
+        description="Whether to say too if the plan stays best where times are off by as much as "
+        "they may be; or how many tables to draw.",
+    )
+    calibration: CalibrationChoice | None = Field(
+        default=None,
+        description="Factors on the times, as `hetplan calibrate` writes them: a file, relative to "
+        "the request file (command line only), or its content.",
     )
     tables: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
         default=[],
