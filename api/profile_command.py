@@ -109,7 +109,7 @@ def profile_layers_to(model_text: str, output: Path, options: ProfileOptions) ->
         model = _model(model_text, options.name)
     with telling("the options"), needing_torch():
         setup = _setup(model, options)
-        journal = Journal.open(journal_path(output), _header(setup, options))
+        journal = Journal.open(journal_path(output), _header(setup, options), setup.device.share)
     is_done, rates = _measured(setup, journal, options)
     with telling(str(journal.path)):
         rows = setup.maker.rows(journal, setup.spans)

@@ -7,7 +7,6 @@ off in the writing is dropped; any other line that cannot be read is named.
 """
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,17 +60,20 @@ class Journal:
         By subject and place, in the order of the file.
     too_large
         Places of a subject that did not fit the memory.
+    share
+        See `reading_of`.
     """
 
     path: Path
     header: Mapping[str, Any]
+    share: float = 1.0
     visits: dict[Subject, dict[Place, list[Visit]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
     too_large: dict[Subject, set[Place]] = field(default_factory=lambda: defaultdict(set))
 
     @classmethod
-    def open(cls, path: Path, header: Mapping[str, Any]) -> "Journal":
+    def open(cls, path: Path, header: Mapping[str, Any], share: float = 1.0) -> "Journal":
         """
         Begin a journal, or go on with the one that is there.
 
@@ -81,6 +83,8 @@ class Journal:
             The file.
         header
             What is measured, where and how; plain JSON values.
+        share
+            See `reading_of`.
 
         Raises
         ------
@@ -89,15 +93,15 @@ class Journal:
         """
         plain = json.loads(json.dumps({"kind": _HEADER, "version": VERSION, **header}))
         if not path.is_file() or not _without_cut_line(path):
-            journal = cls(path, plain)
+            journal = cls(path, plain, share)
             journal._append(plain)
             return journal
-        journal = cls.read(path)
+        journal = cls.read(path, share)
         _check_header(journal, plain)
         return journal
 
     @classmethod
-    def read(cls, path: Path) -> "Journal":
+    def read(cls, path: Path, share: float = 1.0) -> "Journal":
         """
         Read a journal as it is.
 
@@ -112,7 +116,7 @@ class Journal:
             raise InputError(
                 f"{path} cannot be read as text ({error}); choose another --output."
             ) from None
-        journal = cls(path, {})
+        journal = cls(path, {}, share)
         for number, line in enumerate(lines, start=1):
             try:
                 journal._take(json.loads(line), is_first=number == 1)
@@ -147,7 +151,7 @@ class Journal:
     # -- adding ---------------------------------------------------------------------------------
 
     def add(self, subject: Subject, place: Place, visit: Visit) -> None:
-        """Keep a visit; it is on the disk when this returns."""
+        """Keep a visit; it is in the file when this returns."""
         self.visits[subject][place].append(visit)
         self._append(
             _line(_VISIT, subject, place)
@@ -163,8 +167,6 @@ class Journal:
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
         except OSError as error:
             raise InputError(
                 f"{self.path} cannot be written: {error.strerror}. Choose another --output."
@@ -176,7 +178,7 @@ class Journal:
         """What the visits to each place of a subject say."""
         found = self.visits.get(subject, {})
         return {
-            place: reading_of([visit.seconds for visit in visits])
+            place: reading_of([visit.seconds for visit in visits], self.share)
             for place, visits in found.items()
         }
 

@@ -11,6 +11,7 @@ measurement that was cut off go on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import pairwise
 from math import log, sqrt
 
@@ -27,6 +28,11 @@ COARSEST = 8.0
 FINEST = 1.2
 """Neighbours this close are not halved any further."""
 _SIGMAS = 2.0
+_HALVED = 1.5
+"""Halving an interval divides its error by four where the curve is smooth, by two at a kink: an
+error of no more than this many tolerances needs no second look."""
+_MOST_ROUNDS = 3
+"""A noisy place is visited this many times as often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,14 @@ def refine(
     return Refined(refiner.wanted, tuple(sorted(set(refiner.places))), tuple(refiner.checks))
 
 
+class _Verdict(IntEnum):
+    """What interpolation is worth in an interval, the worst last."""
+
+    RIGHT = 0
+    RIGHT_ONCE_HALVED = 1
+    WRONG = 2
+
+
 class _Refiner:
     def __init__(
         self,
@@ -147,10 +161,10 @@ class _Refiner:
         middle = _middle_batch(low, high)
         if middle is None:
             return []
-        is_off = self._is_off(middle, [low, high], [low, high], keeps=True)
-        if is_off is None:
+        verdict = self._verdict(middle, [low, high], [low, high], keeps=True)
+        if verdict is None:
             return []
-        if not is_off:
+        if verdict is not _Verdict.WRONG:
             return [middle]
         return [*self._between(low, middle), middle, *self._between(middle, high)]
 
@@ -174,16 +188,18 @@ class _Refiner:
         tests = [Place(batch, tokens) for batch in _shared_batches(low, high)]
         alone = len(batches) == 1
         found = [
-            self._is_off(test, [*low, *high], _around(test, low, high), keeps=alone)
+            self._verdict(test, [*low, *high], _around(test, low, high), keeps=alone)
             for test in tests
             if not self._is_blocked(test)
         ]
-        if any(found):
+        known = [each for each in found if each is not None]
+        worst = max(known, default=_Verdict.RIGHT)
+        if worst is not _Verdict.RIGHT:
             line = self._line(tokens, batches)
-            if not self.wanted and line:
+            if worst is _Verdict.WRONG and not self.wanted and line:
                 self._between_lines(low, line, batches)
                 self._between_lines(line, high, batches)
-        elif alone and None not in found:
+        elif alone and len(known) == len(tests):
             self.places += tests
 
     # -- readings -------------------------------------------------------------------------------
@@ -196,16 +212,19 @@ class _Refiner:
         needed = self._visits if visits is None else visits
         reading = self._readings.get(place)
         if reading is not None and reading.visits >= needed:
-            return reading
+            most = _MOST_ROUNDS * self._visits
+            if reading.noise <= self._tolerance or reading.visits >= most:
+                return reading
+            needed = min((reading.visits // self._visits + 1) * self._visits, most)
         self.wanted[place] = max(needed, self.wanted.get(place, 0))
         return None
 
-    def _is_off(
+    def _verdict(
         self, test: Place, line: Sequence[Place], ends: Sequence[Place], *, keeps: bool
-    ) -> bool | None:
-        """Whether the table is wrong at a place; None while that is not known."""
+    ) -> "_Verdict | None":
+        """What the table is worth at a place; None while that is not known."""
         if self._is_blocked(test):
-            return False
+            return _Verdict.RIGHT
         reading = self._read(test)
         if reading is None:
             return None
@@ -215,10 +234,12 @@ class _Refiner:
         is_clear = error > _SIGMAS * noise
         if error > self._tolerance and not is_clear and self._read(test, 2 * self._visits) is None:
             return None
-        is_off = error > self._tolerance and is_clear
-        if not is_off:
+        if is_clear and error > _HALVED * self._tolerance:
+            return _Verdict.WRONG
+        is_right = error <= self._tolerance or not is_clear
+        if is_right:
             self.checks.append(Check(test, predicted / reading.seconds - 1, noise, keeps))
-        return is_off
+        return _Verdict.RIGHT if is_right else _Verdict.RIGHT_ONCE_HALVED
 
 
 def _predicted(test: Place, line: Sequence[Place], readings: Mapping[Place, Reading]) -> float:

@@ -1,19 +1,19 @@
 """What is measured: a subject is a key of the table, a place a point of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import hypot
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cost_model.arrays import FloatArray
 from cost_model.lookup import Phase
 
 __all__ = ["EMBEDDING", "HEAD", "Place", "Reading", "Span", "Subject", "reading_of"]
 
 EMBEDDING, HEAD = "embedding", "lm_head"
 _SIGMA_OF_MAD = 1.4826  # of normal numbers: standard deviation over median absolute deviation
+_FEWEST = 2
 _ERROR_OF_MEDIAN = 1.2533  # of normal numbers: standard error of the median over that of the mean
 
 
@@ -96,7 +96,7 @@ class Reading:
     Parameters
     ----------
     seconds
-        The median of the visits.
+        The median of the visits that count.
     noise
         Relative standard error of that median.
     visits
@@ -112,20 +112,22 @@ class Reading:
         return hypot(self.noise, *(other.noise for other in others))
 
 
-def reading_of(visits_s: FloatArray | list[float]) -> Reading:
+def reading_of(visits_s: Sequence[float], share: float = 1.0) -> Reading:
     """
-    The reading that visits give.
+    The reading that visits give: the median of the fastest of them.
 
     Parameters
     ----------
     visits_s
-        Seconds of each visit, shape (V,), V at least 1.
+        Seconds of each visit, at least one.
+    share
+        Of the visits, the fastest, that count; at least two do, where there are two. What else a
+        CPU runs makes visits slower and never faster, so a small share says best what it can do;
+        a GPU that nobody shares is slower and faster by its clock alone, and all count.
     """
-    values = np.asarray(visits_s, dtype=np.float64)
-    median = float(np.median(values))
-    deviation = _SIGMA_OF_MAD * float(np.median(np.abs(values - median)))
-    noise = _ERROR_OF_MEDIAN * deviation / median / np.sqrt(len(values))
-    return Reading(median, float(noise), len(values))
-
-
-Readings = Mapping[Place, Reading]
+    count = max(round(share * len(visits_s)), min(len(visits_s), _FEWEST))
+    values = np.sort(np.asarray(visits_s, dtype=np.float64))[:count]
+    middle = float(np.median(values))
+    deviation = _SIGMA_OF_MAD * float(np.median(np.abs(values - middle)))
+    noise = _ERROR_OF_MEDIAN * deviation / middle / np.sqrt(count)
+    return Reading(middle, float(noise), len(visits_s))

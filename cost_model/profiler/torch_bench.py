@@ -15,6 +15,7 @@ from cost_model.profiler.torch_kernels import TorchKernel
 from cost_model.profiler.torch_layers import DecoderLayer, KvCache, random_rows
 from profiles.architecture import LayerKind, Model
 from profiles.formats import find_format
+from profiles.units import GB
 
 __all__ = ["TorchBench", "device_rates"]
 
@@ -48,9 +49,8 @@ class TorchBench:
     device: Device
     model: Model
     kernels: Mapping[tuple[str, str, str], TorchKernel]
-    _built: tuple[object, list[DecoderLayer] | list[torch.Tensor]] = field(
-        default=(None, []), init=False
-    )
+    _layers_built: dict[object, list[DecoderLayer]] = field(default_factory=dict, init=False)
+    _matrices_built: dict[object, list[torch.Tensor]] = field(default_factory=dict, init=False)
 
     @torch.inference_mode()
     def visit(self, subject: Subject, place: Place) -> Visit:
@@ -62,7 +62,7 @@ class TorchBench:
         DoesNotFitError
             When the memory does not suffice.
         """
-        self._check_memory(subject, place)
+        self._make_room(subject, place)
         runs = [self.device.prepared(run) for run in self._runs(subject, place)]
         timing = self.device.timed(runs)
         return Visit(seconds=timing.seconds, runs=timing.runs, clock_mhz=self.device.clock_mhz())
@@ -93,16 +93,21 @@ class TorchBench:
         return KvCache(kind, subject.tp, *place, layer.cache_dtype, where)
 
     def _layers(self, subject: Subject) -> list[DecoderLayer]:
-        """Equal layers of a subject, kept until others are asked for."""
+        """Equal layers of a subject, kept as long as the memory suffices."""
         kernel, kind = self._kernel(subject), self._kind(subject)
-        key = (kernel, kind.name, subject.tp)
-        if self._built[0] != key:
-            self._built = (None, [])  # frees the memory first
+        key = self._built_key(subject)
+        if key not in self._layers_built:
             copies = self._copies(self._weight_bytes(subject))
-            where = self.device.where
-            layers = [DecoderLayer(kind, subject.tp, kernel, where) for _ in range(copies)]
-            self._built = (key, layers)
-        return self._built[1]  # type: ignore[return-value]
+            self._layers_built[key] = [
+                DecoderLayer(kind, subject.tp, kernel, self.device.where) for _ in range(copies)
+            ]
+        return self._layers_built[key]
+
+    def _built_key(self, subject: Subject) -> object:
+        """What subjects have in common that run the same layers, or the same matrix."""
+        if subject.layer_kind in (EMBEDDING, HEAD):
+            return self._kernel(subject).dtype, subject.tp
+        return self._kernel(subject), subject.layer_kind, subject.tp
 
     def _copies(self, num_bytes: float) -> int:
         wanted = ceil(_CACHES * self.device.cache_bytes / num_bytes)
@@ -110,16 +115,14 @@ class TorchBench:
 
     def _matrices(self, subject: Subject) -> list[torch.Tensor]:
         """Embedding or head, 16 bits, a vocabulary's share of rows."""
-        dtype = self._kernel(subject).dtype
-        key = (dtype, EMBEDDING, subject.tp)
-        if self._built[0] != key:
-            self._built = (None, [])
-            rows = ceil(self.model.vocab / subject.tp)
-            where, hidden = self.device.where, self.model.hidden
+        key, dtype = self._built_key(subject), self._kernel(subject).dtype
+        if key not in self._matrices_built:
+            shape = ceil(self.model.vocab / subject.tp), self.model.hidden
             copies = self._copies(self._weight_bytes(subject))
-            matrices = [random_rows(rows, hidden, dtype=dtype, where=where) for _ in range(copies)]
-            self._built = (key, matrices)
-        return self._built[1]  # type: ignore[return-value]
+            self._matrices_built[key] = [
+                random_rows(*shape, dtype=dtype, where=self.device.where) for _ in range(copies)
+            ]
+        return self._matrices_built[key]
 
     def _embedding_runs(self, subject: Subject, place: Place) -> Sequence[Run]:
         rows = place.batch * (place.tokens if subject.phase == "prefill" else 1)
@@ -144,19 +147,29 @@ class TorchBench:
         bits = find_format(subject.format).bits_per_weight
         return self._kind(subject).weights * bits / 8 / subject.tp
 
-    def _check_memory(self, subject: Subject, place: Place) -> None:
-        """Refuse what would not fit before the system kills the process for it."""
-        free = _MEMORY_SHARE * (self.device.free_bytes() + self._held_bytes(subject))
-        needed = self._needed_bytes(subject, place)
-        if needed > free:
+    def _make_room(self, subject: Subject, place: Place) -> None:
+        """
+        Drop what else is built where memory is short.
+
+        Refuses what would still not fit, before the system kills the process for it.
+        """
+        if self._is_short(subject, place):
+            self._layers_built.clear()
+            self._matrices_built.clear()
+        if self._is_short(subject, place):
+            needed = self._needed_bytes(subject, place) / GB
+            free = self.device.free_bytes() / GB
             raise DoesNotFitError(
-                f"about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB may be used"
+                f"about {needed:.2f} GB are needed, {_MEMORY_SHARE:.0%} of {free:.2f} GB may be "
+                "used"
             )
 
-    def _held_bytes(self, subject: Subject) -> float:
-        """What copies built already take, which `_needed_bytes` counts again."""
-        weight = self._weight_bytes(subject)
-        return weight * self._copies(weight) if self._built[1] else 0.0
+    def _is_short(self, subject: Subject, place: Place) -> bool:
+        key, needed = self._built_key(subject), self._needed_bytes(subject, place)
+        if key in self._layers_built or key in self._matrices_built:
+            weight = self._weight_bytes(subject)
+            needed -= weight * self._copies(weight)
+        return needed > _MEMORY_SHARE * self.device.free_bytes()
 
     def _needed_bytes(self, subject: Subject, place: Place) -> float:
         weight = self._weight_bytes(subject)
