@@ -461,6 +461,26 @@ def profile_kernels_command(
     kernels_to(device, engine)
 
 
+@profile_app.command("links")
+def profile_links_command(
+    connect: Annotated[
+        str | None,
+        typer.Option(help="ADDRESS:PORT of a host that listens; default: loopback and GPUs here."),
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(help="Receive on this ADDRESS:PORT for another host instead.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="File for all times, .json.")] = None,
+) -> None:
+    """Measure latency and bandwidth of links, in the form in which a request states them."""
+    from api import profile_links
+
+    if listen is not None:
+        profile_links.listen(listen)
+    else:
+        profile_links.profile_links_to(connect, output)
+
+
 @app.command("serve")
 def serve_command(
     host: Annotated[

@@ -122,7 +122,6 @@ def profile_layers_to(model_text: str, output: Path, options: ProfileOptions) ->
             table=output if rows else None,
             journal=journal,
             gpu=setup.gpu,
-            is_own=bool(own_gpus_with(setup.gpu)),
             rates=rates,
             rows=rows,
             checks=checks,
@@ -283,9 +282,6 @@ def _measured(
     def work(cancelled: Callable[[], bool]) -> tuple[bool, tuple[float, float] | None]:
         with ExitStack() as stack:
             stack.enter_context(setup.device)
-            rates = None
-            if own_gpus_with(setup.gpu):
-                rates = device_rates(setup.device, next(iter(setup.kernels.values())).dtype)
             done = measure(
                 bench,
                 setup.spans,
@@ -295,7 +291,9 @@ def _measured(
                 stopped=lambda: cancelled() or (end is not None and monotonic() > end),
                 on_event=progress,
             )
-            return done, rates
+            if not (done and own_gpus_with(setup.gpu)):
+                return done, None
+            return True, device_rates(setup.device, next(iter(setup.kernels.values())).dtype)
 
     def tell() -> None:
         typer.echo("Stopping after this visit; the same command goes on from there.", err=True)

@@ -38,10 +38,11 @@ class ProfileSummary:
         The file; None where there are no rows yet.
     journal
         All visits.
-    gpu, is_own
-        What was measured, and whether requests must state it themselves.
+    gpu
+        What was measured.
     rates
-        Bytes and FLOP per second of the device; None where the catalogue knows it.
+        Bytes and FLOP per second of a device that requests must state; None where the catalogue
+        knows it, or the profile is unfinished.
     rows
         Of the table.
     checks
@@ -55,7 +56,6 @@ class ProfileSummary:
     table: Path | None
     journal: Journal
     gpu: Gpu
-    is_own: bool
     rates: tuple[float, float] | None
     rows: Sequence[Mapping[str, Any]]
     checks: Mapping[Subject, Sequence[Check]]
@@ -97,8 +97,8 @@ def _parts(summary: ProfileSummary) -> Iterator[RenderableType]:
         yield Text(f"  not measured: {refusal}")
     if not summary.is_done:
         yield Text("The same command goes on from the journal; what is there answers already.")
-    if summary.is_own:
-        yield Text(_request(summary))
+    if summary.rates is not None:
+        yield Text(_request(summary, *summary.rates))
 
 
 def _subjects(summary: ProfileSummary) -> Table:
@@ -134,9 +134,8 @@ def _percent(share: float) -> str:
     return f"{share * _PERCENT:.1f} %"
 
 
-def _request(summary: ProfileSummary) -> str:
+def _request(summary: ProfileSummary, copied: float, multiplied: float) -> str:
     """The part of a request that states the device."""
-    copied, multiplied = summary.rates or (0.0, 0.0)
     gpu = summary.gpu
     capability = f", compute_capability: {gpu.compute_capability / 10}"
     return (

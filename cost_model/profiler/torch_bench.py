@@ -27,8 +27,8 @@ _MOST_COPIES = 8
 _MAKING_BYTES = 8
 """Bytes per weight while the largest matrices are being made, at most."""
 _MEMORY_SHARE = 0.8
-_RATE_ROWS = 2048
-_COPY_BYTES = 256 * 1024**2
+_RATE_ROWS = 1024
+_COPY_BYTES = 128 * 1024**2
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
