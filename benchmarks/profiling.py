@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -18,9 +19,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cost_model.grid import Grid, GridPoint
-from cost_model.profiler.bench import Bench, measure, refined_of
+from cost_model.profiler.bench import (
+    Bench,
+    MeasuringEvent,
+    measure,
+    refined_of,
+    visit_with_anchor,
+)
 from cost_model.profiler.campaign import Ranges, campaign
-from cost_model.profiler.journal import Journal, Visit
+from cost_model.profiler.journal import Journal
 from cost_model.profiler.subjects import Place, Span, Subject
 from cost_model.source import Source
 from profiles.architecture import Model
@@ -47,26 +54,6 @@ class Differences:
     predictions: Sequence[float]
 
 
-class _Interleaved:
-    """Visits every place for two journals in turn, and then one of the places kept out."""
-
-    def __init__(
-        self, bench: Bench, twin: Journal, kept: Journal, places: Mapping[Subject, list[Place]]
-    ) -> None:
-        self._bench, self._twin, self._kept, self._places = bench, twin, kept, places
-        self._turns = dict.fromkeys(places, 0)
-
-    def visit(self, subject: Subject, place: Place) -> Visit:
-        """The first table's visit; the others' go to their own journals."""
-        first = self._bench.visit(subject, place)
-        self._twin.add(subject, place, self._bench.visit(subject, place))
-        places, turn = self._places[subject], self._turns[subject]
-        other = places[turn % len(places)]
-        self._kept.add(subject, other, self._bench.visit(subject, other))
-        self._turns[subject] = turn + 1
-        return first
-
-
 def held_out_places(span: Span, seed: int = 0) -> list[Place]:
     """Places drawn evenly on logarithmic axes within a span, its corners left out."""
     source = np.random.default_rng(seed)
@@ -81,7 +68,11 @@ def held_out_places(span: Span, seed: int = 0) -> list[Place]:
 
 
 def compared(
-    bench: Bench, spans: Mapping[Subject, Span], folder: Path, share: float
+    bench: Bench,
+    spans: Mapping[Subject, Span],
+    folder: Path,
+    share: float,
+    time_limit_s: float = inf,
 ) -> list[Differences]:
     """
     Measure two tables of each subject, and places kept out of both.
@@ -94,19 +85,30 @@ def compared(
         For the three journals.
     share
         See `reading_of`.
+    time_limit_s
+        Ends the refinement; what is measured by then is compared.
     """
+    end = monotonic() + time_limit_s
     names = ("first", "second", "kept-out")
     first, second, kept = (Journal.open(folder / f"{n}.jsonl", {"table": n}, share) for n in names)
     places = {subject: held_out_places(span) for subject, span in spans.items()}
+
+    def interleave(event: MeasuringEvent) -> None:
+        """Visit for the second table, and one of the places kept out."""
+        subject, others = event.subject, places[event.subject]
+        visit_with_anchor(bench, second, spans, subject, event.place)
+        turn = sum(len(visits) for visits in kept.visits[subject].values())
+        visit_with_anchor(bench, kept, spans, subject, others[turn % len(others)])
+        print(f"\r{event.visits_done} of {event.visits_known} visits", end="", flush=True)
+
     measure(
-        _Interleaved(bench, second, kept, places),
+        bench,
         spans,
         first,
         tolerance=TOLERANCE,
         visits=VISITS,
-        on_event=lambda event: print(
-            f"\r{event.visits_done} of {event.visits_known} visits", end="", flush=True
-        ),
+        stopped=lambda: monotonic() > end,
+        on_event=interleave,
     )
     print()
     refined = refined_of(first, spans, tolerance=TOLERANCE, visits=VISITS)
@@ -122,9 +124,10 @@ def _differences(
     grid = Grid(GridPoint(*place, one[place].seconds, Source.MEASURED) for place in points)
     predictions = []
     for place, reading in kept.readings(subject).items():
-        if place not in points:
+        if place not in points and len(points) > 1:
             seconds, _ = grid.at(np.array([place.batch]), place.tokens)
-            predictions.append(abs(float(seconds[0]) / reading.seconds - 1))
+            if np.isfinite(seconds[0]):
+                predictions.append(abs(float(seconds[0]) / reading.seconds - 1))
     tables = [abs(other[place].seconds / one[place].seconds - 1) for place in points]
     return Differences(subject, tables, predictions)
 
@@ -162,11 +165,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="How well profiles repeat and predict.")
     parser.add_argument("--model", default="qwen3-0.6b")
+    parser.add_argument("--time-limit", type=float, default=300, help="seconds")
     options = parser.parse_args()
     bench, spans, device = bench_of(find_model(options.model))
     start = monotonic()
     with tempfile.TemporaryDirectory() as folder, device:
-        found = compared(bench, spans, Path(folder), device.share)
+        found = compared(bench, spans, Path(folder), device.share, options.time_limit)
     print(f"{options.model} on {device.name}, {monotonic() - start:.0f} s, load {os.getloadavg()}")
     for title, field in (("two tables", "tables"), ("places kept out", "predictions")):
         print(f"\n{title}")

@@ -1,7 +1,7 @@
 """What a device has to offer to be measured, and the loop that measures on it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cost_model.profiler.journal import Journal, Visit
@@ -9,7 +9,14 @@ from cost_model.profiler.refinement import Refined, refine
 from cost_model.profiler.subjects import Place, Span, Subject
 from profiles.errors import HetplanError
 
-__all__ = ["Bench", "DoesNotFitError", "MeasuringEvent", "measure", "refined_of"]
+__all__ = [
+    "Bench",
+    "DoesNotFitError",
+    "MeasuringEvent",
+    "measure",
+    "refined_of",
+    "visit_with_anchor",
+]
 
 
 class DoesNotFitError(HetplanError):
@@ -80,7 +87,8 @@ def measure(
     Visit places until every subject's table is fine enough.
 
     All places that are wanted at a time are visited in turn, again and again and every other time
-    in reverse order, so that what changes slowly (a clock, a neighbour's load) meets all alike.
+    in reverse order, each right after its subject's anchor, so that what changes slowly (a clock, a
+    neighbour's load) meets all alike.
 
     Parameters
     ----------
@@ -116,7 +124,7 @@ def measure(
                     visits_done=done, visits_known=done + known, subject=subject, place=place
                 )
             )
-            _visit(bench, journal, subject, place)
+            visit_with_anchor(bench, journal, spans, subject, place)
 
 
 def _turns(
@@ -138,8 +146,18 @@ def _turns(
         backward = not backward
 
 
-def _visit(bench: Bench, journal: Journal, subject: Subject, place: Place) -> None:
+def visit_with_anchor(
+    bench: Bench, journal: Journal, spans: Mapping[Subject, Span], subject: Subject, place: Place
+) -> None:
+    """Visit a subject's anchor and then a place of it, and keep both, or what did not fit."""
+    span, blocked = spans[subject], journal.too_large.get(subject, set())
+    anchor = span.lowest if span.anchor.is_beyond(blocked) else span.anchor
+    at = anchor
     try:
-        journal.add(subject, place, bench.visit(subject, place))
+        anchor_s = bench.visit(subject, at).seconds
+        at = place
+        visit = bench.visit(subject, at)
     except DoesNotFitError as error:
-        journal.add_too_large(subject, place, str(error))
+        journal.add_too_large(subject, at, str(error))
+    else:
+        journal.add(subject, place, replace(visit, anchor_s=anchor_s))

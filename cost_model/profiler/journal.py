@@ -9,7 +9,7 @@ off in the writing is dropped; any other line that cannot be read is named.
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -36,12 +36,15 @@ class Visit:
         Of one run of the layer: the median over the runs of this stay.
     runs
         How many there were, warm-up aside.
+    anchor_s
+        The same at the subject's anchor just before; None as a bench returns it.
     clock_mhz
         Clock of the device right after; None where it is not told.
     """
 
     seconds: float
     runs: int
+    anchor_s: float | None = None
     clock_mhz: float | None = None
 
 
@@ -61,7 +64,7 @@ class Journal:
     too_large
         Places of a subject that did not fit the memory.
     share
-        See `reading_of`.
+        Of the visits to an anchor, the fastest, that count; see `reading_of`.
     """
 
     path: Path
@@ -141,9 +144,9 @@ class Journal:
         if kind == _TOO_LARGE:
             self.too_large[subject].add(place)
         elif kind == _VISIT:
-            visit = Visit(seconds=line["s"], runs=line["runs"], clock_mhz=line["clock_mhz"])
-            if not (isinstance(visit.seconds, float) and 0 < visit.seconds < float("inf")):
-                raise ValueError(f"s is {visit.seconds!r}; it must be a positive number of seconds")
+            seconds, anchor_s = (_seconds(line, name) for name in ("s", "anchor_s"))
+            clock = line["clock_mhz"]
+            visit = Visit(seconds=seconds, runs=line["runs"], anchor_s=anchor_s, clock_mhz=clock)
             self.visits[subject][place].append(visit)
         else:
             raise ValueError(f"kind is {kind!r}")
@@ -155,7 +158,8 @@ class Journal:
         self.visits[subject][place].append(visit)
         self._append(
             _line(_VISIT, subject, place)
-            | {"s": visit.seconds, "runs": visit.runs, "clock_mhz": visit.clock_mhz}
+            | {"s": visit.seconds, "anchor_s": visit.anchor_s}
+            | {"runs": visit.runs, "clock_mhz": visit.clock_mhz}
         )
 
     def add_too_large(self, subject: Subject, place: Place, reason: str) -> None:
@@ -175,12 +179,23 @@ class Journal:
     # -- reading --------------------------------------------------------------------------------
 
     def readings(self, subject: Subject) -> dict[Place, Reading]:
-        """What the visits to each place of a subject say."""
+        """
+        What the visits to each place of a subject say.
+
+        Each visit counts by its ratio to the anchor's just before, so that a machine that is slower
+        for a while is so for both; the ratios' median is scaled by the anchor's own time, which
+        all visits of the subject tell together.
+        """
         found = self.visits.get(subject, {})
-        return {
-            place: reading_of([visit.seconds for visit in visits], self.share)
-            for place, visits in found.items()
-        }
+        anchors = [v.anchor_s for visits in found.values() for v in visits if v.anchor_s]
+        if not anchors:
+            return {}
+        level = reading_of(anchors, self.share).seconds
+        readings = {}
+        for place, visits in found.items():
+            ratios = reading_of([v.seconds / v.anchor_s for v in visits if v.anchor_s])
+            readings[place] = replace(ratios, seconds=ratios.seconds * level)
+        return readings
 
     @property
     def num_visits(self) -> int:
@@ -208,6 +223,13 @@ def _check_place(subject: Subject, place: Place) -> None:
     for name, value in (*place._asdict().items(), ("tp", subject.tp)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+
+
+def _seconds(line: Mapping[str, Any], name: str) -> float:
+    value = line[name]
+    if not (isinstance(value, float) and 0 < value < float("inf")):
+        raise ValueError(f"{name} is {value!r}; it must be a positive number of seconds")
+    return value
 
 
 def _without_cut_line(path: Path) -> bool:

@@ -81,6 +81,17 @@ class Span:
     tokens: tuple[int, int]
     repeats: tuple[int, int] | None = None
 
+    @property
+    def anchor(self) -> Place:
+        """The place in the middle, by which a drift of the machine's speed is told."""
+        middles = (round((low * high) ** 0.5) for low, high in (self.batch, self.tokens))
+        return Place(*middles)
+
+    @property
+    def lowest(self) -> Place:
+        """The smallest place."""
+        return Place(self.batch[0], self.tokens[0])
+
     def axis(self, name: str, ratio: float) -> list[int]:
         """Values from end to end of an axis, neighbours at most ``ratio`` apart."""
         low, high = getattr(self, name)

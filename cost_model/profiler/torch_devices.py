@@ -56,7 +56,7 @@ class Device(Protocol):
     memory_bytes, cache_bytes
         All of its memory; its last-level cache.
     share
-        Of the visits, the fastest, that count; see `reading_of`.
+        Of the visits to an anchor, the fastest, that count; see `reading_of`.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """The journal: what it keeps, how a measurement goes on from it, and how a bad line is named."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -60,15 +61,35 @@ def test_wherever_it_stops_it_goes_on_to_the_same_table(tmp_path):
             file.write('{"kind": "visit", "subj')  # what a kill may leave
     parts = Journal.open(path, HEADER)
     assert refined_of(parts, SPANS, **HOW) == refined_of(whole, SPANS, **HOW)
-    assert visits == parts.num_visits == whole.num_visits
+    assert visits == 2 * parts.num_visits  # the anchor before each
+    assert parts.num_visits == whole.num_visits
 
 
 def test_visits_to_places_take_turns(tmp_path):
-    """No place is visited a second time before every other was visited once."""
+    """No place is visited again before every other was visited once, each after the anchor."""
     bench = Formula()
     measure(bench, SPANS, Journal.open(tmp_path / "t.jsonl", HEADER), **HOW)
     wave = len(SPANS[LAYER].axis("batch", 8)) * len(SPANS[LAYER].axis("tokens", 8))
-    assert len(set(bench.visited[:wave])) == wave
+    assert len(set(bench.visited[1 : 2 * wave : 2])) == wave
+    assert set(bench.visited[: 2 * wave : 2]) == {(LAYER, SPANS[LAYER].anchor)}
+
+
+def test_a_machine_that_slows_down_for_a_while_is_seen_through(tmp_path):
+    """Half as fast in every second round: the ratios to the anchor do not notice."""
+
+    class Slowed(Formula):
+        def visit(self, subject, place):
+            visit = super().visit(subject, place)
+            slow = 2 if len(self.visited) // 12 % 2 else 1
+            return replace(visit, seconds=visit.seconds * slow)
+
+    steady, slowed = (Journal.open(tmp_path / name, HEADER, share=0.4) for name in "ab")
+    measure(Formula(), SPANS, steady, **HOW)
+    measure(Slowed(), SPANS, slowed, **HOW)
+    expected = steady.readings(LAYER)
+    assert slowed.readings(LAYER).keys() == expected.keys()
+    for place, reading in slowed.readings(LAYER).items():
+        assert reading.seconds == pytest.approx(expected[place].seconds)
 
 
 def test_what_does_not_fit_is_noted_and_nothing_larger_tried(tmp_path):
@@ -82,7 +103,7 @@ def test_what_does_not_fit_is_noted_and_nothing_larger_tried(tmp_path):
 
 
 def lines_of(path):
-    Journal.open(path, HEADER).add(LAYER, Place(1, 16), Visit(seconds=1e-3, runs=3))
+    Journal.open(path, HEADER).add(LAYER, Place(1, 16), Visit(seconds=1e-3, runs=3, anchor_s=1e-3))
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
