@@ -80,7 +80,7 @@ def test_a_machine_that_slows_down_for_a_while_is_seen_through(tmp_path):
     class Slowed(Formula):
         def visit(self, subject, place):
             visit = super().visit(subject, place)
-            slow = 2 if len(self.visited) // 12 % 2 else 1
+            slow = 2 if (len(self.visited) - 1) // 12 % 2 else 1
             return replace(visit, seconds=visit.seconds * slow)
 
     steady, slowed = (Journal.open(tmp_path / name, HEADER, share=0.4) for name in "ab")
