@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Differences", "bench_of", "compared", "held_out_places", "main"]
 
-RANGES = Ranges(batch=(1, 4), prompt_tokens=(8, 32), context_tokens=(32, 512))
+RANGES = Ranges(batch=(1, 4), prompt_tokens=(4, 16), context_tokens=(32, 512))
 KERNELS = ("bf16", "int-mm")
 TOLERANCE, VISITS = 0.02, 5
-HELD_OUT = 12
+HELD_OUT = 6
 
 
 @dataclass(frozen=True, slots=True)

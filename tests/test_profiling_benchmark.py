@@ -27,7 +27,7 @@ class Drifting:
 
 def test_places_kept_out_lie_inside_and_off_the_corners():
     places = held_out_places(SPANS[LAYER])
-    assert len(places) >= 8
+    assert len(places) >= 4
     assert all(1 <= place.batch <= 16 and 32 <= place.tokens <= 512 for place in places)
     assert Place(1, 32) not in places
 

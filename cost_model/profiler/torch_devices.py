@@ -18,6 +18,7 @@ from cost_model.profiler.machine import (
     cpu_clock_mhz,
     cpu_name,
     free_memory_bytes,
+    keep_freed_memory,
     memory_bytes,
 )
 from profiles.errors import InputError
@@ -133,6 +134,7 @@ class CpuDevice:
     def __enter__(self) -> "CpuDevice":
         """Pin the calling thread; threads that PyTorch starts for it inherit the cores."""
         self._before = os.sched_getaffinity(0), torch.get_num_threads()
+        keep_freed_memory()
         os.sched_setaffinity(0, self._cores)
         torch.set_num_threads(len(self._cores))
         return self
