@@ -109,7 +109,7 @@ def profile_layers_to(model_text: str, output: Path, options: ProfileOptions) ->
         model = _model(model_text, options.name)
     with telling("the options"), needing_torch():
         setup = _setup(model, options)
-        journal = Journal.open(journal_path(output), _header(setup, options), setup.device.share)
+        journal = Journal.open(_journal_path(output), _header(setup, options), setup.device.share)
     is_done, rates = _measured(setup, journal, options)
     with telling(str(journal.path)):
         rows = setup.maker.rows(journal, setup.spans)
@@ -132,7 +132,7 @@ def profile_layers_to(model_text: str, output: Path, options: ProfileOptions) ->
     return OK if is_done else NO_PLAN
 
 
-def journal_path(output: Path) -> Path:
+def _journal_path(output: Path) -> Path:
     """Where the journal of a table lies."""
     return output.with_suffix(".journal.jsonl")
 
