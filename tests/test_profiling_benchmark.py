@@ -55,7 +55,7 @@ def test_tables_agree_and_predict_on_this_cpu(tmp_path):
 
     bench, spans, device = bench_of(find_model("qwen3-0.6b"))
     with device:
-        found = compared(bench, spans, tmp_path, device.share)
+        found = compared(bench, spans, tmp_path, device.share, time_limit_s=300)
     for field in ("tables", "predictions"):
         values = [value for each in found for value in getattr(each, field)]
         assert np.median(values) <= 0.05
