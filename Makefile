@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 EXAMPLE ?= examples/llama-2-70b.yaml
 PORT ?= 8000
 FAMILY ?=
+# What the profiler's tests run on: not in the lock files, since it brings a CUDA of its own.
+TORCH ?= 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plan test test-slow lint format types layers notebooks check bench bench-quick compare-results calibrate tables serve lock clean
+.PHONY: help setup plan test test-slow lint format types layers notebooks check bench bench-quick compare-results bench-profiling calibrate tables serve lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -21,6 +23,7 @@ $(VENV)/run.stamp: requirements.lock pyproject.toml
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	@echo "Installing the development tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@
 
@@ -60,6 +63,9 @@ bench-quick: $(VENV)/dev.stamp  ## try the first instance of every family; write
 
 compare-results: $(VENV)/dev.stamp  ## set baselines beside the best plan on every example into docs/comparison.md
 	@$(BIN)/python -m benchmarks.comparison
+
+bench-profiling: $(VENV)/dev.stamp  ## measure on this CPU how well profiles repeat and predict
+	@$(BIN)/python -m benchmarks.profiling
 
 calibrate: $(VENV)/dev.stamp  ## refit the latency model to measurements (HETPLAN_MEASUREMENTS=folder)
 	@$(BIN)/python -m benchmarks.calibrate

@@ -442,6 +442,108 @@ def schema_command(
         typer.echo(json.dumps(json_schema(name), indent=2))
 
 
+profile_app = typer.Typer(
+    no_args_is_help=True,
+    help="Measure this machine: layers into a cost table, links, and what kernels run here.",
+)
+app.add_typer(profile_app, name="profile")
+
+DeviceName = Annotated[
+    str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto: the first CUDA GPU, else cpu.")
+]
+
+
+@profile_app.command("layers")
+def profile_layers_command(
+    model: Annotated[
+        str, typer.Argument(help="Model of the catalogue, or the path of a config.json.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(help="Table to write, .csv; its .journal.jsonl is kept beside it."),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What requests call the model of a config.json.")
+    ] = None,
+    device: DeviceName = "auto",
+    gpu: Annotated[
+        str | None, typer.Option(help="What requests call the device; default: the catalogue's.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="Whose kernels to measure: torch or vllm.")] = "torch",
+    kernels: Annotated[
+        str | None, typer.Option(help="Some kernels only, with commas between; default: all.")
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Micro-batch sizes to cover.")] = "1-32",
+    prompt: Annotated[str, typer.Option(help="Prompt lengths to cover.")] = "32-2048",
+    context: Annotated[str, typer.Option(help="Tokens in the KV cache to cover.")] = "32-4096",
+    tp: Annotated[str, typer.Option(help="Tensor-parallel sizes: 1, 2, 4, 8.")] = "1",
+    link: Annotated[
+        str | None, typer.Option(help="Link whose all-reduces are added where tp is over 1.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.1, max=50, help="Percent that interpolation may be off.")
+    ] = 2.0,
+    visits: Annotated[
+        int, typer.Option(min=3, max=100, help="Times that each point is visited.")
+    ] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of a CPU, a core each.")] = 1,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0, help="Seconds until it stops; run again to go on.")
+    ] = None,
+) -> None:
+    """Measure the layers of a model on this machine; plans then use the table."""
+    from api.profile_command import ProfileOptions, profile_layers_to
+
+    options = ProfileOptions(
+        name=name,
+        device=device,
+        gpu=gpu,
+        engine=engine,
+        kernels=kernels,
+        batch=batch,
+        prompt=prompt,
+        context=context,
+        tp=tp,
+        link=link,
+        tolerance_percent=tolerance,
+        visits=visits,
+        threads=threads,
+        time_limit_s=time_limit,
+    )
+    raise typer.Exit(profile_layers_to(model, output, options))
+
+
+@profile_app.command("kernels")
+def profile_kernels_command(
+    device: DeviceName = "auto",
+    engine: Annotated[str, typer.Option(help="Whose kernels: torch or vllm.")] = "torch",
+) -> None:
+    """List the kernels that run on this machine, and why others do not."""
+    from api.profile_command import kernels_to
+
+    kernels_to(device, engine)
+
+
+@profile_app.command("links")
+def profile_links_command(
+    connect: Annotated[
+        str | None,
+        typer.Option(help="ADDRESS:PORT of a host that listens; default: loopback and GPUs here."),
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(help="Receive on this ADDRESS:PORT for another host instead.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="File for all times, .json.")] = None,
+) -> None:
+    """Measure latency and bandwidth of links, in the form in which a request states them."""
+    from api import profile_links
+
+    if listen is not None:
+        profile_links.listen(listen)
+    else:
+        profile_links.profile_links_to(connect, output)
+
+
 @app.command("serve")
 def serve_command(
     host: Annotated[

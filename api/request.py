@@ -22,7 +22,7 @@ from api.request_checks import (
     size_of_request,
     unpriced_groups,
 )
-from api.request_cluster import cluster_of, prices_of
+from api.request_cluster import cluster_of, own_gpus_of, prices_of
 from api.request_formats import engine_of, formats_of_request
 from api.request_serving import (
     calibration_of,
@@ -246,7 +246,7 @@ def _parts(request: PlanRequest, folder: Path | None) -> _Parts:
     model = part("/model", lambda: model_of(request.model, folder))
     cluster = part("/cluster", lambda: cluster_of(request.cluster))
     workload = part("/workload", lambda: workload_of(request.workload, folder))
-    engine = part("/engine", lambda: engine_of(request.engine))
+    engine = part("/engine", lambda: engine_of(request.engine, own_gpus_of(request.cluster)))
     tables = part("/tables", lambda: tables_of(request, folder))
     objective = part("/objective", lambda: objective_of(request.objective))
     part("/limits", lambda: limits_of(request.limits, None))

@@ -1,26 +1,74 @@
 """The cluster of a request: from names and figures to the nouns of `profiles.cluster`."""
 
 from collections import Counter
+from functools import partial
 
 from api.names import found
 from api.prepared import PriceUse
 from api.problems import ProblemList, pointer_to
-from api.schemas.cluster import ClusterSpec, GpuGroupSpec, LinkSpec, NodeSpec
+from api.schemas.cluster import ClusterSpec, GpuGroupSpec, LinkSpec, NodeSpec, OwnGpuSpec
 from profiles.cluster import Cluster, GpuGroup, Node
 from profiles.errors import InputError, unknown_name
-from profiles.gpus import find_gpu, load_gpus
-from profiles.links import Link, default_link, find_link, load_links
+from profiles.gpus import Gpu, OwnGpus, find_gpu, load_gpus
+from profiles.links import Link, default_link, find_link, load_links, pcie_of
 from profiles.prices import default_price_usd_per_hour
-from profiles.units import GB, US
+from profiles.units import GB, GIB, TERA, US
 
-__all__ = ["cluster_of", "prices_of"]
+__all__ = ["cluster_of", "own_gpus_of", "prices_of"]
 
 
 _OTHER_GPUS = (
-    "State any other GPU by its coefficients (kind: coefficients); "
-    "`hetplan examples coefficients` shows how."
+    "State any other GPU in cluster.own_gpus and bring a cost table (docs/profiling.md), or by its "
+    "coefficients (kind: coefficients); `hetplan examples coefficients` shows how."
 )
 _OTHER_LINKS = "State any other link by its figures: {gb_per_s: ..., latency_us: ...}."
+
+
+_OWN = "the user's own"
+_TENTHS = 10
+
+
+def own_gpus_of(spec: ClusterSpec) -> OwnGpus:
+    """
+    The GPUs of the user's own that a cluster states, by name.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a name is one of the catalogue, or stands there twice; all are listed.
+    """
+    problems = ProblemList()
+    own: dict[str, Gpu] = {}
+    for position, each in enumerate(spec.own_gpus):
+        with problems.catching(pointer_to("cluster", "own_gpus", position, "name")):
+            _check_own_name(each.name, own)
+            own[each.name] = _own_gpu(each)
+    problems.raise_if_any()
+    return own
+
+
+def _check_own_name(name: str, own: OwnGpus) -> None:
+    try:
+        taken = find_gpu(name, own=own).name
+    except InputError:
+        return
+    where = "own_gpus" if taken in own else f"the catalogue ({taken})"
+    raise InputError(f"{name!r} is in {where} already; give it another name.")
+
+
+def _own_gpu(spec: OwnGpuSpec) -> Gpu:
+    capability = round(spec.compute_capability * _TENTHS)
+    return Gpu(
+        name=spec.name,
+        architecture=_OWN,
+        compute_capability=capability,
+        memory_bytes=round(spec.memory_gib * GIB),
+        memory_bytes_per_s=spec.memory_gb_per_s * GB,
+        fp16_flops=spec.fp16_tflops * TERA,
+        int8_ops=None,
+        link=pcie_of(capability).name,
+        source="request",
+    )
 
 
 def cluster_of(spec: ClusterSpec) -> Cluster:
@@ -33,6 +81,7 @@ def cluster_of(spec: ClusterSpec) -> Cluster:
         When names are unknown or repeat, or numbers of GPUs contradict each other; all are listed.
     """
     problems = ProblemList()
+    own = own_gpus_of(spec)
     names = [node.name for node in spec.nodes]
     for position, name in enumerate(names):
         if name in names[:position]:
@@ -44,19 +93,19 @@ def cluster_of(spec: ClusterSpec) -> Cluster:
     for position, node in enumerate(spec.nodes):
         pointer = pointer_to("cluster", "nodes", position)
         with problems.catching(pointer):
-            nodes.append(_node(node, spec, pointer))
+            nodes.append(_node(node, spec, own, pointer))
     between = _between(spec, names, problems)
     problems.raise_if_any()
     sizes = tuple(sorted(set(spec.tensor_parallel)))
     return Cluster(nodes=tuple(nodes), tensor_parallel=sizes, between=between)
 
 
-def _node(spec: NodeSpec, cluster: ClusterSpec, pointer: str) -> Node:
+def _node(spec: NodeSpec, cluster: ClusterSpec, own: OwnGpus, pointer: str) -> Node:
     problems = ProblemList()
     groups = []
     for position, group in enumerate(spec.gpus):
         with problems.catching(f"{pointer}/gpus/{position}"):
-            groups.append(_group(group, spec, f"{pointer}/gpus/{position}"))
+            groups.append(_group(group, spec, own, f"{pointer}/gpus/{position}"))
     for name, count in Counter(group.gpu.name for group in groups).items():
         if count > 1:
             problems.add(
@@ -86,8 +135,9 @@ def _node(spec: NodeSpec, cluster: ClusterSpec, pointer: str) -> Node:
     )
 
 
-def _group(spec: GpuGroupSpec, node: NodeSpec, pointer: str) -> GpuGroup:
-    gpu = found(find_gpu, spec.type, f"{pointer}/type", load_gpus(), _OTHER_GPUS)
+def _group(spec: GpuGroupSpec, node: NodeSpec, own: OwnGpus, pointer: str) -> GpuGroup:
+    find = partial(find_gpu, own=own)
+    gpu = found(find, spec.type, f"{pointer}/type", (*load_gpus(), *own), _OTHER_GPUS)
     if spec.max_used is not None and spec.max_used > spec.count:
         raise InputError(
             f"max_used is {spec.max_used}, but there are {spec.count}; lower it or leave it out.",

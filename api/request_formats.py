@@ -8,7 +8,7 @@ from api.schemas.serving import EngineSpec, FormatsSpec
 from profiles.cluster import Cluster, EngineSettings
 from profiles.errors import InputError, unknown_name
 from profiles.formats import Format, find_format
-from profiles.gpus import Gpu, find_gpu
+from profiles.gpus import NO_OWN_GPUS, Gpu, OwnGpus, find_gpu
 from profiles.kernels import default_kernel, engines, find_kernel, formats_of
 from profiles.units import GIB
 from solver.build import FormatChoice
@@ -19,9 +19,16 @@ MIN_DEFAULT_BITS = 3
 _LAYERS = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
-def engine_of(choice: str | EngineSpec) -> EngineSettings:
+def engine_of(choice: str | EngineSpec, own_gpus: OwnGpus = NO_OWN_GPUS) -> EngineSettings:
     """
     The engine with its settings.
+
+    Parameters
+    ----------
+    choice
+        As in the request.
+    own_gpus
+        GPUs of the user's own that ``kernels`` may name.
 
     Raises
     ------
@@ -38,7 +45,7 @@ def engine_of(choice: str | EngineSpec) -> EngineSettings:
         for format_name, kernel in by_format.items():
             pointer = pointer_to("engine", "kernels", gpu_name, format_name)
             with problems.catching(pointer):
-                gpu = find_gpu(gpu_name, pointer_to("engine", "kernels", gpu_name))
+                gpu = find_gpu(gpu_name, pointer_to("engine", "kernels", gpu_name), own_gpus)
                 layer_format = find_format(format_name, pointer)
                 found = find_kernel(choice.name, layer_format, gpu, kernel, pointer)
                 kernels[gpu.name, layer_format.name] = found.kernel
@@ -141,7 +148,7 @@ def _per_gpu(
     for name, formats in choice.items():
         pointer = pointer_to("formats", "per_gpu", name)
         with problems.catching(pointer):
-            gpu = find_gpu(name, pointer)
+            gpu = find_gpu(name, pointer, gpus)
             if gpu.name not in gpus:
                 raise unknown_name("GPU in this cluster", name, list(gpus), pointer=pointer)
             yield gpu.name, _runnable(formats, engine, [gpu], pointer)

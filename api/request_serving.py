@@ -10,6 +10,7 @@ from api.names import found
 from api.plain_words import in_plain_words
 from api.problems import ProblemList, pointer_to
 from api.reading import read_text
+from api.request_cluster import own_gpus_of
 from api.schemas.calibration import CalibrationSpec, EngineFactorSpec, FactorSpec
 from api.schemas.request import PlanRequest
 from api.schemas.serving import (
@@ -23,7 +24,7 @@ from profiles.calibration import Calibration, CalibrationOrigin, Factor, FactorK
 from profiles.cluster import Workload
 from profiles.errors import InputError, TableError
 from profiles.formats import find_format
-from profiles.gpus import find_gpu
+from profiles.gpus import OwnGpus, find_gpu
 from profiles.lengths import LengthBucket, group_lengths, read_lengths
 from profiles.models import Model, find_model, load_models, model_from_config
 from profiles.tables import CostTable, cost_table_from_rows, read_cost_table
@@ -90,22 +91,22 @@ def _text(path: Path, pointer: str) -> str:
 
 def tables_of(request: PlanRequest, folder: Path | None) -> tuple[CostTable, ...]:
     """The cost tables of a request: files first, rows after them."""
-    tables = []
+    tables, own = [], own_gpus_of(request.cluster)
     for position, text in enumerate(request.tables):
         pointer = pointer_to("tables", position)
         path = _path(text, folder, pointer)
         try:
-            tables.append(read_cost_table(path))
+            tables.append(read_cost_table(path, own))
         except TableError as error:
             raise InputError(str(error), pointer=pointer) from error
     if request.cost_table:
-        tables.append(_inline_table(request.cost_table))
+        tables.append(_inline_table(request.cost_table, own))
     return tuple(tables)
 
 
-def _inline_table(rows: Sequence[Mapping[str, object]]) -> CostTable:
+def _inline_table(rows: Sequence[Mapping[str, object]], own: OwnGpus) -> CostTable:
     try:
-        return cost_table_from_rows(rows, "cost_table")
+        return cost_table_from_rows(rows, "cost_table", own)
     except TableError as error:
         # Line 1 is the header that the rows do not have.
         at = () if error.line is None or error.line < FIRST_ROW else (error.line - FIRST_ROW,)
@@ -160,7 +161,7 @@ def calibration_of(
     for position, each in enumerate(spec.factors):
         at = _CALIBRATION if is_file else f"{_CALIBRATION}/factors/{position}"
         with problems.catching(at):
-            find_gpu(each.gpu)
+            find_gpu(each.gpu, own=own_gpus_of(request.cluster))
             find_format(each.format)
             _add(factors, FactorKey(each.gpu, each.kernel, each.format, each.phase), each)
     problems.raise_if_any()

@@ -1,14 +1,15 @@
-"""The catalogue of GPUs: what each can hold, move and compute."""
+"""The catalogue of GPUs, and those of the user's own: what each can hold, move and compute."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
 from profiles.catalogue import look_up, optional_float, read_rows
 from profiles.errors import InputError
 from profiles.units import GB, GIB, TERA
 
-__all__ = ["Gpu", "find_gpu", "gpu_aliases", "load_gpus"]
+__all__ = ["NO_OWN_GPUS", "Gpu", "OwnGpus", "find_gpu", "gpu_aliases", "load_gpus"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Gpu:
     architecture
         NVIDIA's name of the generation.
     compute_capability
-        Ten times the CUDA compute capability: 75 is sm75.
+        Ten times the CUDA compute capability: 75 is sm75; 0 for what is no CUDA GPU.
     memory_bytes
         Memory that CUDA reports, which is less than the card's nominal size.
     memory_bytes_per_s
@@ -56,6 +57,11 @@ class Gpu:
                 raise InputError(f"{field} of GPU {self.name!r} is {value}; it must be positive.")
 
 
+OwnGpus = Mapping[str, Gpu]
+"""GPUs, or CPUs, of the user's own by name: they stand beside the catalogue."""
+NO_OWN_GPUS: OwnGpus = MappingProxyType({})
+
+
 def _gpu(row: Mapping[str, str]) -> Gpu:
     int8_tops = optional_float(row["int8_tops"])
     return Gpu(
@@ -84,13 +90,21 @@ def gpu_aliases() -> Mapping[str, str]:
     return {alias.lower(): row["name"] for row in rows for alias in row["aliases"].split()}
 
 
-def find_gpu(name: str, pointer: str = "") -> Gpu:
+def find_gpu(name: str, pointer: str = "", own: OwnGpus = NO_OWN_GPUS) -> Gpu:
     """
     The GPU of this name or alias, whatever its case.
+
+    Parameters
+    ----------
+    name, pointer
+        What the user wrote, and where it stood.
+    own
+        Further GPUs, by their exact names.
 
     Raises
     ------
     InputError
-        When the catalogue has no such GPU; ``pointer`` says where the name stood.
+        When there is no such GPU.
     """
-    return look_up(load_gpus(), gpu_aliases(), name, kind="GPU", pointer=pointer)
+    known = dict(load_gpus()) | dict(own)
+    return look_up(known, gpu_aliases(), name, kind="GPU", pointer=pointer)

@@ -9,7 +9,7 @@ from profiles.errors import InputError
 from profiles.gpus import Gpu
 from profiles.units import GB, US
 
-__all__ = ["Link", "default_link", "find_link", "load_links", "pcie_link"]
+__all__ = ["Link", "default_link", "find_link", "load_links", "pcie_link", "pcie_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +88,14 @@ def find_link(name: str, pointer: str = "") -> Link:
 
 def pcie_link(gpu: Gpu) -> Link:
     """The PCIe link of a GPU: generation 3 up to Turing, 4 for Ampere and Ada, 5 from Hopper."""
-    if gpu.compute_capability < 80:
+    return pcie_of(gpu.compute_capability)
+
+
+def pcie_of(compute_capability: int) -> Link:
+    """The PCIe link usual with GPUs of a compute capability; 86 is sm86."""
+    if compute_capability < 80:
         return find_link("pcie3-x16")
-    return find_link("pcie4-x16" if gpu.compute_capability < 90 else "pcie5-x16")
+    return find_link("pcie4-x16" if compute_capability < 90 else "pcie5-x16")
 
 
 def default_link(gpus: Sequence[Gpu]) -> Link:

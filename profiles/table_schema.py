@@ -6,11 +6,11 @@ from functools import cache
 
 from profiles.errors import InputError
 from profiles.formats import find_format
-from profiles.gpus import find_gpu, load_gpus
+from profiles.gpus import Gpu, OwnGpus, find_gpu, load_gpus
 from profiles.kernels import Kernel, engines, load_kernels
 from profiles.models import load_models, model_aliases
 
-__all__ = ["COLUMNS", "KEY_COLUMNS", "PHASES", "PROVENANCES", "Value", "check_kernel"]
+__all__ = ["COLUMNS", "KEY_COLUMNS", "PHASES", "PROVENANCES", "Value", "check_kernel", "gpu_of"]
 
 Value = str | int | float | None
 Parser = Callable[[str], Value]
@@ -59,12 +59,23 @@ def _word(text: str, one_of: Sequence[str]) -> str:
     return text
 
 
-@cache
-def _gpu_name(text: str) -> str:
+def gpu_of(text: str, own: OwnGpus) -> Gpu:
+    """
+    The GPU that a cell names.
+
+    Raises
+    ------
+    InputError
+        When it is neither in the catalogue nor one of the user's own.
+    """
     try:
-        return find_gpu(_needed(text)).name
+        return find_gpu(_needed(text), own=own)
     except InputError:
-        return _word(text, tuple(load_gpus()))
+        known = ", ".join((*load_gpus(), *own))
+        raise InputError(
+            f"is {text!r}; it must be one of {known}, or one that the request states in "
+            "cluster.own_gpus"
+        ) from None
 
 
 @cache
@@ -76,7 +87,7 @@ def _model_name(text: str) -> str:
 
 
 COLUMNS: Mapping[str, Parser] = {
-    "gpu": _gpu_name,
+    "gpu": _needed,
     "engine": lambda text: _word(text, engines()),
     "model": _model_name,
     "layer_kind": _needed,
@@ -99,7 +110,7 @@ KEY_COLUMNS = tuple(name for name in COLUMNS if name not in ("latency_us", "sour
 
 
 @cache
-def check_kernel(gpu: str, engine: str, kernel: str, weight_bits: int, act_bits: int) -> None:
+def check_kernel(gpu: Gpu, engine: str, kernel: str, weight_bits: int, act_bits: int) -> None:
     """
     Refuse a kernel that the engine lacks, or that cannot run these bits on this GPU.
 
@@ -117,10 +128,10 @@ def check_kernel(gpu: str, engine: str, kernel: str, weight_bits: int, act_bits:
     if not fitting:
         known = ", ".join("w{}a{}".format(*bits) for bits in dict.fromkeys(map(_bits, rows)))
         raise InputError(f"kernel {kernel!r} does not run w{weight_bits}a{act_bits}, only {known}")
-    if not any(row.runs_on(find_gpu(gpu)) for row in fitting):
+    if not any(row.runs_on(gpu) for row in fitting):
         raise InputError(
-            f"{engine} has no kernel {kernel!r} for w{weight_bits}a{act_bits} on {gpu} "
-            f"(sm{find_gpu(gpu).compute_capability})"
+            f"{engine} has no kernel {kernel!r} for w{weight_bits}a{act_bits} on {gpu.name} "
+            f"(sm{gpu.compute_capability})"
         )
 
 

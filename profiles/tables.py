@@ -14,7 +14,8 @@ import pandas as pd
 
 from profiles.csv_lines import CsvLine, csv_lines, read_csv_text
 from profiles.errors import InputError, TableError
-from profiles.table_schema import COLUMNS, KEY_COLUMNS, Value, check_kernel
+from profiles.gpus import NO_OWN_GPUS, OwnGpus
+from profiles.table_schema import COLUMNS, KEY_COLUMNS, Value, check_kernel, gpu_of
 
 __all__ = ["CostTable", "cost_table_from_rows", "cost_table_from_text", "read_cost_table"]
 
@@ -40,7 +41,7 @@ class CostTable:
     rows: pd.DataFrame
 
 
-def read_cost_table(path: str | Path) -> CostTable:
+def read_cost_table(path: str | Path, own_gpus: OwnGpus = NO_OWN_GPUS) -> CostTable:
     """
     Read and check a cost table.
 
@@ -48,6 +49,8 @@ def read_cost_table(path: str | Path) -> CostTable:
     ----------
     path
         A file ending in ``.csv`` or ``.parquet``.
+    own_gpus
+        GPUs of the user's own that rows may name beside those of the catalogue.
 
     Raises
     ------
@@ -60,8 +63,8 @@ def read_cost_table(path: str | Path) -> CostTable:
     if not path.is_file():
         raise TableError("There is no such file; check the path.", file=str(path))
     if path.suffix.lower() == ".parquet":
-        return cost_table_from_rows(_parquet_rows(path), str(path))
-    return cost_table_from_text(read_csv_text(path), str(path))
+        return cost_table_from_rows(_parquet_rows(path), str(path), own_gpus)
+    return cost_table_from_text(read_csv_text(path), str(path), own_gpus)
 
 
 def _parquet_rows(path: Path) -> list[dict[str, object]]:
@@ -72,7 +75,7 @@ def _parquet_rows(path: Path) -> list[dict[str, object]]:
     return [{str(key): cell for key, cell in row.items()} for row in frame.to_dict("records")]
 
 
-def cost_table_from_text(text: str, name: str) -> CostTable:
+def cost_table_from_text(text: str, name: str, own_gpus: OwnGpus = NO_OWN_GPUS) -> CostTable:
     """
     Check a cost table given as CSV text.
 
@@ -82,6 +85,8 @@ def cost_table_from_text(text: str, name: str) -> CostTable:
         The table, its header first.
     name
         What errors call it.
+    own_gpus
+        See `read_cost_table`.
 
     Raises
     ------
@@ -92,10 +97,12 @@ def cost_table_from_text(text: str, name: str) -> CostTable:
     def check_header(header: Sequence[str]) -> None:
         _check_header(header, name)
 
-    return _table(list(csv_lines(text, name, check_header)), name)
+    return _table(list(csv_lines(text, name, check_header)), name, own_gpus)
 
 
-def cost_table_from_rows(rows: Sequence[Mapping[str, object]], name: str) -> CostTable:
+def cost_table_from_rows(
+    rows: Sequence[Mapping[str, object]], name: str, own_gpus: OwnGpus = NO_OWN_GPUS
+) -> CostTable:
     """
     Check a cost table given row by row.
 
@@ -105,6 +112,8 @@ def cost_table_from_rows(rows: Sequence[Mapping[str, object]], name: str) -> Cos
         Mappings from column to cell. A missing cell is None, NaN or absent.
     name
         What errors call the table.
+    own_gpus
+        See `read_cost_table`.
 
     Raises
     ------
@@ -118,7 +127,7 @@ def cost_table_from_rows(rows: Sequence[Mapping[str, object]], name: str) -> Cos
         CsvLine(number, {column: _cell_text(row.get(column)) for column in COLUMNS})
         for number, row in enumerate(rows, start=2)
     ]
-    return _table(lines, name)
+    return _table(lines, name, own_gpus)
 
 
 def _cell_text(value: object) -> str:
@@ -142,24 +151,27 @@ def _check_header(header: Sequence[str], name: str) -> None:
         )
 
 
-def _table(lines: Sequence[CsvLine], name: str) -> CostTable:
+def _table(lines: Sequence[CsvLine], name: str, own_gpus: OwnGpus) -> CostTable:
     if not lines:
         raise TableError("It has no rows; add at least one.", file=name)
-    rows = [_checked(line, name) for line in lines]
+    rows = [_checked(line, name, own_gpus) for line in lines]
     frame = pd.DataFrame(_without_repeats(rows, lines, name), columns=list(COLUMNS))
     return CostTable(name=name, rows=frame.astype(dict.fromkeys(_NULLABLE, "Int64")))
 
 
-def _checked(line: CsvLine, name: str) -> dict[str, Value]:
+def _checked(line: CsvLine, name: str, own_gpus: OwnGpus) -> dict[str, Value]:
     column = ""
     row: dict[str, Any] = {}
     try:
         for column, parse in COLUMNS.items():
             row[column] = parse(line.cells[column])
+        column = "gpu"
+        gpu = gpu_of(row[column], own_gpus)
+        row[column] = gpu.name
     except InputError as error:
         raise TableError(f"{column} {error.message}.", file=name, line=line.number) from None
     try:
-        check_kernel(row["gpu"], row["engine"], row["kernel"], row["weight_bits"], row["act_bits"])
+        check_kernel(gpu, row["engine"], row["kernel"], row["weight_bits"], row["act_bits"])
     except InputError as error:
         raise TableError(f"{error.message}.", file=name, line=line.number) from None
     return row

@@ -281,7 +281,7 @@ class _Study:
     def _looked_at(self, sample: _Sample, gap: float) -> _Sample:
         """The sample with all that relaxations say of it, or a search where they are not enough."""
         search = self._search(sample, gap)
-        sample = replace(sample, bound=max(sample.bound, search.bound()))
+        sample = replace(sample, bound=max(sample.bound, search.bound() or 0.0))
         if self._state(sample) is not None:
             return sample
         result = search.run()

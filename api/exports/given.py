@@ -10,7 +10,7 @@ from api.limit_words import violation_report
 from api.plans import spec_from_plan
 from api.prepared import Prepared
 from api.problems import ProblemList
-from api.request_cluster import cluster_of
+from api.request_cluster import cluster_of, own_gpus_of
 from api.request_formats import engine_of
 from api.request_serving import model_of, workload_of
 from api.schemas.coefficients import CoefficientsRequest
@@ -19,7 +19,7 @@ from api.schemas.request import PlanRequest
 from profiles.architecture import Model
 from profiles.cluster import Cluster, EngineSettings, Workload
 from profiles.errors import InputError
-from profiles.gpus import Gpu, find_gpu
+from profiles.gpus import Gpu
 from solver import Evaluation, Memory, Plan, StageReport, evaluate, violations
 
 __all__ = ["ExportInput", "LaunchStage", "export_input"]
@@ -132,7 +132,7 @@ def export_input(
     return ExportInput(
         prepared=prepared,
         model=model_of(request.model, folder),
-        engine=engine_of(request.engine),
+        engine=engine_of(request.engine, own_gpus_of(request.cluster)),
         cluster=cluster,
         workload=workload_of(request.workload, folder),
         plan=plan,
@@ -160,6 +160,7 @@ def _stages(
     prepared: Prepared, cluster: Cluster, given: GivenPlan, plan: Plan, evaluation: Evaluation
 ) -> tuple[LaunchStage, ...]:
     first = _first_devices(cluster)
+    types = {group.gpu.name: group.gpu for at in cluster.nodes for group in at.groups}
     names_all = all(stage.gpu_numbers for stage in given.stages)
     stages = []
     for number, (chosen, stage, report) in enumerate(
@@ -171,7 +172,7 @@ def _stages(
             LaunchStage(
                 number=number,
                 node=node,
-                gpu=find_gpu(gpu),
+                gpu=types[gpu],
                 gpu_numbers=numbers,
                 devices=tuple(first[node, gpu] + each for each in numbers),
                 first_layer=stage.first_layer,

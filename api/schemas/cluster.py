@@ -6,7 +6,15 @@ from pydantic import Discriminator, Field, Tag
 
 from api.schemas.base import NAME, OBJECT, Name, Schema, form_of
 
-__all__ = ["ClusterSpec", "GpuGroupSpec", "LinkChoice", "LinkSpec", "NodeSpec", "PairLinkSpec"]
+__all__ = [
+    "ClusterSpec",
+    "GpuGroupSpec",
+    "LinkChoice",
+    "LinkSpec",
+    "NodeSpec",
+    "OwnGpuSpec",
+    "PairLinkSpec",
+]
 
 Price = Annotated[float, Field(ge=0, le=1e6)]
 
@@ -36,10 +44,24 @@ LinkChoice = Annotated[
 """A link of the catalogue by name, or one by its figures."""
 
 
+class OwnGpuSpec(Schema):
+    """A GPU, or a CPU, that the catalogue lacks; its times come from a cost table."""
+
+    name: Name = Field(description="How nodes and cost tables call it.")
+    memory_gib: float = Field(gt=0, le=1e5, description="Memory that a plan may count on, GiB.")
+    memory_gb_per_s: float = Field(
+        gt=0, le=1e6, description="Bandwidth of that memory, GB/s (10^9 bytes)."
+    )
+    fp16_tflops: float = Field(gt=0, le=1e6, description="Rate in 16 bits, TFLOP/s.")
+    compute_capability: float = Field(
+        default=0.0, ge=0, le=99, description="CUDA compute capability, such as 8.6; 0 for a CPU."
+    )
+
+
 class GpuGroupSpec(Schema):
     """Equal GPUs of one node."""
 
-    type: Name = Field(description="GPU type as in `hetplan gpus`, such as T4.")
+    type: Name = Field(description="GPU type as in `hetplan gpus`, or in own_gpus.")
     count: int = Field(default=1, ge=1, le=1024, description="How many there are.")
     price_usd_per_hour: Price | None = Field(
         default=None, description="Price of one GPU per hour; default: the catalogue's."
@@ -79,6 +101,9 @@ class ClusterSpec(Schema):
     """Nodes and the network between them."""
 
     nodes: list[NodeSpec] = Field(min_length=1, max_length=256, description="The machines.")
+    own_gpus: list[OwnGpuSpec] = Field(
+        default=[], max_length=64, description="GPUs and CPUs that the catalogue lacks."
+    )
     links: list[PairLinkSpec] = Field(
         default=[], max_length=1024, description="Links of particular pairs of nodes."
     )

@@ -13,7 +13,7 @@ from profiles.kernels import default_kernel, engines
 
 @pytest.mark.parametrize("gpu", load_gpus().values(), ids=lambda gpu: gpu.name)
 def test_the_default_kernels_of_every_gpu_are_calibrated(gpu):
-    for engine in engines():
+    for engine in set(engines()) - {"torch"}:  # which only tables know
         for form in ("w16a16", "w8a8", "w4a16", "w3a16"):
             kernel = default_kernel(engine, find_format(form), gpu)
             if kernel is not None:
