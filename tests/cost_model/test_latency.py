@@ -165,13 +165,13 @@ def test_tensor_parallelism_must_divide_heads():
     assert not tp_allowed(replace(SMALL, heads=52, kv_heads=52), find_format("w16a16"), 8)
 
 
-# Every shipped pair.
+# Every shipped pair with a fitted model: kernels of engine torch are answered by tables alone.
 
 PAIRS = [
     (gpu.name, kernel.engine, kernel.kernel, kernel.format)
     for gpu in load_gpus().values()
     for kernel in load_kernels()
-    if kernel.runs_on(gpu)
+    if kernel.runs_on(gpu) and kernel.engine != "torch"
 ]
 
 
