@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 from profiles.errors import InputError
 
@@ -96,6 +97,17 @@ class ConfigFields:
         if default is None:
             raise self.missing(*names)
         return default
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A finite positive number; needed unless there is a default."""
+        value = self.values.get(name)
+        if value is None:
+            if default is None:
+                raise self.missing(name)
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+            raise self.wrong(name, f"{value!r} must be a positive number")
+        return float(value)
 
     def integers(self, name: str) -> tuple[int, ...] | None:
         """A list of whole numbers; None if it is absent."""

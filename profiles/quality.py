@@ -24,6 +24,7 @@ __all__ = [
     "gaussian_t2",
     "given_anchor",
     "load_anchors",
+    "module_weights",
 ]
 
 # W8A8 SmoothQuant costs 0.02 to 0.06 nats on Qwen3 base models (arXiv 2505.02214).
@@ -164,6 +165,17 @@ def given_anchor(model: Model, nats_at_4_bits: float) -> Anchor:
         provenance="given",
         source="the request",
     )
+
+
+@cache
+def module_weights() -> Mapping[str, float]:
+    """
+    How much each matrix of a layer weighs, by its module; they add up to 7.
+
+    The share of a single matrix in the KL divergence when all are of one width: the matrices of a
+    layer differ less by their size than by what they do. All experts of a layer count as one.
+    """
+    return {row["module"]: float(row["weight"]) for row in read_rows("module_weights.csv")}
 
 
 @cache
