@@ -131,7 +131,7 @@ def _files_of(request: PlanRequest | CoefficientsRequest, folder: Path) -> Itera
         return
     config = getattr(request.model, "config_file", None)
     lengths = getattr(request.workload, "lengths_file", None)
-    for name in (*request.tables, lengths, config):
+    for name in (*request.tables, lengths, config, request.quality.omega_file):
         if name is not None:
             yield folder / name
 

@@ -63,7 +63,7 @@ def single_layer_kl(
     decoder
         The model of L layers.
     batches
-        Tokens in batches of equal shape (sequences, length).
+        Tokens, each of shape (sequences, length); every token weighs the same.
     bits
         P widths to round to.
     on_layer
@@ -76,15 +76,16 @@ def single_layer_kl(
         the layers before the rounded one run once.
     """
     layers = range(decoder.num_layers)
+    shares = np.array([tokens.size for tokens in batches]) / sum(t.size for t in batches)
     entering = [decoder.embed(tokens) for tokens in batches]
     last = [_run(decoder, state, layers) for state in entering]
     nats = np.zeros((len(layers), len(bits)))
     for index in layers:
         for column, width in enumerate(bits):
-            for state, state_16 in zip(entering, last, strict=True):
+            for state, state_16, share in zip(entering, last, shares, strict=True):
                 rounded = decoder.layer(index, state, width)
                 left = _run(decoder, rounded, layers[index + 1 :])
-                nats[index, column] += decoder.kl_nats(state_16, left) / len(batches)
+                nats[index, column] += share * decoder.kl_nats(state_16, left)
         entering = [decoder.layer(index, state) for state in entering]
         if on_layer is not None:
             on_layer(index + 1, len(layers))
@@ -123,7 +124,9 @@ def calibrated(kl_nats: FloatArray, raw: FloatArray, bits: Sequence[int]) -> Flo
     passes, at_pass = needed_passes(bits), raw[:, list(bits).index(PASS_BITS)]
     if not (at_pass > 0).all():
         layer = int(np.argmin(at_pass))
-        raise InputError(f"Layer {layer} does not change at {PASS_BITS} bits; it is rounded already.")
+        raise InputError(
+            f"Layer {layer} does not change at {PASS_BITS} bits; it is rounded already."
+        )
     columns = [
         kl_nats[:, passes.index(each)]
         if each in passes

@@ -106,7 +106,7 @@ class LlamaDecoder:
             return state + (gate * (inner @ weights["up"].T)) @ weights["down"].T
 
     def log_probabilities(self, state: TorchTensor) -> TorchTensor:
-        """ln p of the next token, shape (..., vocab), from what leaves the last layer."""
+        """Ln p of the next token, shape (..., vocab), from what leaves the last layer."""
         with self._torch.inference_mode():
             logits = self._norm(state, self._final_norm) @ self._head.T
             return logits.log_softmax(dim=-1)

@@ -3,14 +3,13 @@ Losses of every layer at every width ("omega"), in nats of ln(perplexity), and w
 
     omega[i, b] = D4 * pos[i] * raw[i, b] / sum over j of pos[j] * raw[j, 4]
 
-D4 is the anchor, the loss of the whole model at uniform 4 bits in the groups that are served; pos is
-2 for the last layer of a pretrained model as large as those on which that was seen, else 1. Losses
-add up over layers, and so do those of grouped layers.
+D4 is the anchor, the loss of the whole model at uniform 4 bits in the groups that are served; pos
+is 2 for the last layer of a pretrained model as large as those on which that was seen, else 1.
+Losses add up over layers, and so do those of grouped layers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from profiles.quality import Anchor, gaussian_t2
 
 __all__ = [
     "MUCH_NATS",
-    "Method",
     "Omega",
     "anchored",
     "local_anchor_nats",
@@ -30,7 +28,6 @@ __all__ = [
     "scaled_to_anchor",
 ]
 
-Method = Literal["weights", "calibrated", "scores", "config"]
 MUCH_NATS = 0.3
 """A loss beyond this is predicted too low: single losses no longer add up."""
 _ANCHOR_BITS = 4
@@ -98,7 +95,10 @@ class Omega:
             return np.zeros(self.num_layers)
         if bits not in self.bits:
             known = ", ".join(map(str, self.bits))
-            raise InputError(f"The losses of {self.model} are known at {known} bits, not at {bits}.")
+            raise InputError(
+                f"The losses of {self.model} are known at {known} bits, not at {bits}; make them "
+                f"with --bits {known.replace(' ', '')},{bits}, or leave its formats out."
+            )
         return np.asarray(self.nats[:, self.bits.index(bits)], dtype=np.float64)
 
 
@@ -108,6 +108,8 @@ def local_anchor_nats(anchor: Anchor, rounding: Rounding) -> float:
 
     What is published seldom tells symmetric levels from asymmetric ones; neither does this.
     """
+    if anchor.group_size == rounding.group_size:
+        return anchor.nats_at_4_bits
     carried = gaussian_t2(_ANCHOR_BITS, rounding.group_size)
     return anchor.nats_at_4_bits * carried / gaussian_t2(_ANCHOR_BITS, anchor.group_size)
 

@@ -7,9 +7,9 @@ The loss of a layer at b bits in groups of g follows from its shape alone:
 
 D4 is the model's *anchor*, its loss at uniform 4 bits in groups of g4; T is the relative squared
 error of rounded Gaussian weights; share[i] is proportional to the sensitivities of the layer's
-matrices, doubled for the last layer of a large pretrained model, and sums to 1. A format that also rounds
-the activations loses the anchor's W8A8 loss in the same shares; where none is published, it is
-assumed to be no more than at 4 bits. Losses of layers add up.
+matrices, doubled for the last layer of a large pretrained model, and sums to 1. A format that also
+rounds the activations loses the anchor's W8A8 loss in the same shares; where none is published, it
+is assumed to be no more than at 4 bits. Losses of layers add up.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,8 @@ Rounding weights to the nearest of 2^bits levels, and how far off that is.
 
 Weights of a row share a scale in groups. Asymmetric, with levels 0 to n = 2^b - 1:
 
-    s = (max(w, 0) - min(w, 0)) / n,   z = round(-min(w, 0) / s),   Q(w) = s (clip(round(w/s) + z) - z)
+    s = (max(w, 0) - min(w, 0)) / n,   z = round(-min(w, 0) / s),
+    Q(w) = s (clip(round(w/s) + z, 0, n) - z)
 
 Symmetric: s = 2 max|w| / n and z = (n + 1) / 2. Scales are not rounded themselves.
 """

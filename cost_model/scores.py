@@ -119,9 +119,7 @@ def layer_scores(
     return total
 
 
-def _at_width(
-    own: Mapping[int, float], width: int, curve: Mapping[int, float], what: str
-) -> float:
+def _at_width(own: Mapping[int, float], width: int, curve: Mapping[int, float], what: str) -> float:
     near = {
         each: score
         for each, score in own.items()

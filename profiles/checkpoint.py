@@ -1,5 +1,6 @@
 """A checkpoint in a folder: its model, and the matrices of every layer where they lie."""
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -190,7 +191,7 @@ def _refuse_quantised(tensors: Iterable[Tensor]) -> None:
         in_layer = matrix_name(tensor.name) is not None
         if tensor.name.endswith(_QUANTISED_ENDINGS) or (in_layer and not tensor.is_float):
             raise InputError(
-                f"This checkpoint is quantised already ({tensor.name} is {tensor.dtype}); {_REMEDY}."
+                f"This checkpoint is quantised already ({tensor.name}, {tensor.dtype}); {_REMEDY}."
             )
 
 
@@ -236,7 +237,7 @@ def _rows(named: MatrixName, outputs: int, kind: LayerKind) -> list[Sequence[int
     # row is whose; all matrices of a layer are of one width, so its loss is nearly the same.
     if named.packing == "blocks":
         ends = (0, queries, queries + keys, outputs)
-        return [range(first, last) for first, last in zip(ends, ends[1:], strict=False)]
+        return [range(first, last) for first, last in itertools.pairwise(ends)]
     return _by_turns(kind)
 
 

@@ -15,7 +15,9 @@ Packing = Literal["whole", "blocks", "heads"]
 
 # One matrix by the last word of its module's name, or the last two where that is not clear.
 _SINGLE: Mapping[str, str] = {
-    **{"q_proj": "q", "k_proj": "k", "v_proj": "v"},
+    "q_proj": "q",
+    "k_proj": "k",
+    "v_proj": "v",
     **dict.fromkeys(("o_proj", "out_proj", "dense", "attn.c_proj"), "o"),
     **dict.fromkeys(("gate_proj", "w1"), "gate"),
     **dict.fromkeys(("up_proj", "w3", "fc1", "c_fc", "dense_h_to_4h"), "up"),

@@ -90,7 +90,9 @@ def read_scores(path: Path) -> ScoreTable:
         key = (score.layer, score.module, score.bits)
         if key in seen:
             what = f"layer {score.layer} {score.module}".rstrip()
-            raise TableError(f"It scores {what} at {score.bits} bits twice; keep one.", file=path.name)
+            raise TableError(
+                f"It scores {what} at {score.bits} bits twice; keep one.", file=path.name
+            )
         seen.add(key)
     return table
 
