@@ -6,6 +6,7 @@ from api.quality_words import omega_cautions
 from api.schemas.omega import MethodName, OmegaBasis, OmegaFile
 from cost_model.omega import Omega
 from cost_model.rounding import Rounding
+from profiles.errors import InputError
 
 __all__ = ["omega_file", "omega_of"]
 
@@ -19,15 +20,17 @@ def omega_of(file: OmegaFile) -> Omega:
     InputError
         When they grow with the bits, or their shape is not that of the widths.
     """
-    widths = len(file.bits)
-    rows = [
-        row if len(row) == widths else [*row, *[np.nan] * widths][:widths] for row in file.loss_nats
-    ]
+    for layer, row in enumerate(file.loss_nats):
+        if len(row) != len(file.bits):
+            raise InputError(
+                f"Layer {layer} has {len(row)} losses, but there are {len(file.bits)} widths; give "
+                "one loss for each."
+            )
     return Omega(
         model=file.model,
         bits=tuple(file.bits),
         rounding=Rounding(group_size=file.group_size, symmetric=file.symmetric),
-        nats=np.array(rows, dtype=np.float64),
+        nats=np.array(file.loss_nats, dtype=np.float64),
         w8a8_nats=file.w8a8_nats,
         provenance=file.provenance,
         text=file.text,

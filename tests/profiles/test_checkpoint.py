@@ -25,7 +25,7 @@ def test_rows_are_read_in_every_type(tmp_path, dtype, digits):
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     write_safetensors(tmp_path / "a.safetensors", {"t": np.array([[1.0, np.inf]])})
     tensor = read_safetensors(tmp_path / "a.safetensors").tensors["t"]
-    with pytest.raises(InputError, match="t in a.safetensors holds numbers that are not finite"):
+    with pytest.raises(InputError, match=r"t in a.safetensors holds numbers that are not finite"):
         read_rows(tensor)
 
 
@@ -50,7 +50,7 @@ def test_a_file_cut_off_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     write_safetensors(path, {"t": np.ones((4, 4))})
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match="it ends before 't' does. Download it again"):
+    with pytest.raises(InputError, match=r"it ends before 't' does. Download it again"):
         read_safetensors(path)
 
 
