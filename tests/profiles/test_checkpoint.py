@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from cost_model.weight_errors import matrix_rows
 from profiles.checkpoint import read_checkpoint
 from profiles.errors import InputError
 from profiles.matrix_names import matrix_name
@@ -190,6 +191,75 @@ def test_heads_by_turns_are_parted(tmp_path):
         if matrix.module in "qkv"
     }
     assert marks == {"q": {0, 3}, "k": {1, 4}, "v": {2, 5}}
+
+
+OPT = {
+    "model_type": "opt",
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "ffn_dim": 16,
+    "vocab_size": 16,
+    "max_position_embeddings": 32,
+}
+GPT2 = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 16}
+FALCON = {
+    "model_type": "falcon",
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_kv_heads": 2,
+    "new_decoder_architecture": True,
+    "vocab_size": 16,
+}
+FAMILIES = {
+    "opt": (
+        OPT,
+        {
+            **{
+                f"model.decoder.layers.0.self_attn.{m}_proj": (8, 8) for m in ("q", "k", "v", "out")
+            },
+            "model.decoder.layers.0.fc1": (16, 8),
+            "model.decoder.layers.0.fc2": (8, 16),
+        },
+    ),
+    "gpt2, inputs first": (
+        {**GPT2, "n_positions": 32},
+        {
+            "h.0.attn.c_attn": (8, 24),
+            "h.0.attn.c_proj": (8, 8),
+            "h.0.mlp.c_fc": (8, 32),
+            "h.0.mlp.c_proj": (32, 8),
+        },
+    ),
+    "falcon, two heads of queries to one of keys": (
+        FALCON,
+        {
+            "transformer.h.0.self_attention.query_key_value": (16, 8),
+            "transformer.h.0.self_attention.dense": (8, 8),
+            "transformer.h.0.mlp.dense_h_to_4h": (32, 8),
+            "transformer.h.0.mlp.dense_4h_to_h": (8, 32),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_older_families_have_all_their_matrices(tmp_path, family):
+    """Each number of a tensor is in one matrix; inputs are along the rows that are read."""
+    config, shapes = FAMILIES[family]
+    tensors = {
+        f"{name}.weight": np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        for name, shape in shapes.items()
+    }
+    checkpoint = read_checkpoint(write_checkpoint(tmp_path, config, tensors), "mine")
+    read = {name: [] for name in tensors}
+    for matrix in checkpoint.layers[0]:
+        rows = matrix_rows(matrix, matrix.rows)
+        assert rows.shape == (len(matrix.rows), matrix.num_inputs)
+        read[matrix.tensor.name] += rows.ravel().tolist()
+    assert all(sorted(numbers) == list(range(len(numbers))) for numbers in read.values())
+    assert {matrix.module for matrix in checkpoint.layers[0]} == {*"qkvo", "up", "down"}
 
 
 # -- refusals -----------------------------------------------------------------------------------
