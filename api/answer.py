@@ -16,6 +16,7 @@ from api.explanations import unused_gpus
 from api.limit_words import remedy_report, violation_report
 from api.plans import spec_from_plan
 from api.prepared import Prepared
+from api.quality_words import plan_cautions
 from api.regrets import regret_report
 from api.schemas import answer as out
 from api.version import hetplan_version
@@ -83,7 +84,7 @@ def plan_answer(
         bound=report.bound,
         gap=report.gap,
         solver=_solver(prepared, report),
-        warnings=_warnings(prepared, report),
+        warnings=_warnings(prepared, report, report.plan, report.evaluation),
         secondary_gap=report.secondary_gap,
         remedies=[remedy_report(prepared, remedy) for remedy in report.remedies],
         comparison=parts.comparison(prepared, report.objective, report.even_split),
@@ -114,7 +115,7 @@ def evaluation_answer(
         bound=bound,
         gap=gap,
         solver=None if report is None else _solver(prepared, report),
-        warnings=_warnings(prepared, report),
+        warnings=_warnings(prepared, report, plan, evaluation),
         feasible=not broken,
         violations=[violation_report(prepared, violation) for violation in broken],
         best=None if report is None else _best(prepared, report),
@@ -170,8 +171,15 @@ def _best(prepared: Prepared, report: SolveReport) -> out.BestKnown:
     )
 
 
-def _warnings(prepared: Prepared, report: SolveReport | None) -> list[str]:
+def _warnings(
+    prepared: Prepared,
+    report: SolveReport | None,
+    plan: Plan | None,
+    evaluation: Evaluation | None,
+) -> list[str]:
     warnings = list(prepared.background.warnings)
     if report is not None and report.stop_reason in _WARNINGS:
         warnings.append(_WARNINGS[report.stop_reason])
+    if plan is not None and evaluation is not None:
+        warnings += plan_cautions(prepared, plan, evaluation)
     return warnings

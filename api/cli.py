@@ -392,6 +392,89 @@ def sweep_command(
     raise typer.Exit(sweep_to(file, workers, output, picture))
 
 
+@app.command("sensitivity")
+def sensitivity_command(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a checkpoint (config.json and safetensors), one safetensors file, a "
+            "config.json, or a model of the catalogue."
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the model, by which its anchor is found; default: the folder's."
+        ),
+    ] = None,
+    bits: Annotated[str, typer.Option(help="Widths of weights, with commas between.")] = "3,4,8",
+    group_size: Annotated[
+        int, typer.Option(min=0, help="Weights that share a scale; 0: one per output channel.")
+    ] = 128,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="Levels evenly around 0, without a zero.")
+    ] = False,
+    rows: Annotated[int, typer.Option(min=1, help="Rows looked at, per module of a layer.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the rows, and random tokens.")] = 0,
+    nats_at_4_bits: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Loss of the whole model at uniform 4 bits; default: what is published."
+        ),
+    ] = None,
+    last_layer: Annotated[
+        float | None,
+        typer.Option(
+            help="Factor by which the last layer counts more than its weights; default: 2, or 1 "
+            "below half a billion parameters."
+        ),
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Run the model with one layer rounded at a time (PyTorch)."
+        ),
+    ] = False,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(help="Numbers of tokens to calibrate on, a sequence a line; default: random."),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="Scores of another tool: CSV, or JSON of ModelOpt or AutoRound."),
+    ] = None,
+    in_nats: Annotated[
+        bool, typer.Option("--in-nats", help="The scores are nats and keep their level.")
+    ] = False,
+    noise_percentile: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Percentile of the scores to take off as noise."),
+    ] = None,
+    output: Output = None,
+    form: Form = None,
+) -> None:
+    """Find how much quality each layer loses at each width, for `quality: {omega_file: ...}`."""
+    from api.sensitivity_command import SensitivityOptions, sensitivity_to
+    from api.writing import wants_json
+
+    options = SensitivityOptions(
+        model=model,
+        bits=bits,
+        group_size=group_size,
+        symmetric=symmetric,
+        rows=rows,
+        seed=seed,
+        nats_at_4_bits=nats_at_4_bits,
+        last_layer=last_layer,
+        calibrate=calibrate,
+        tokens=tokens,
+        scores=scores,
+        in_nats=in_nats,
+        noise_percentile=noise_percentile,
+    )
+    sensitivity_to(checkpoint, options, output, as_json=wants_json(form, output))
+
+
 @app.command("models")
 def models_command(form: ListForm = Format.TEXT) -> None:
     """List the models of the catalogue."""

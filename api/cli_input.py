@@ -147,7 +147,7 @@ def _files_of(request: PlanRequest | CoefficientsRequest, folder: Path) -> Itera
         return
     config = getattr(request.model, "config_file", None)
     lengths = getattr(request.workload, "lengths_file", None)
-    for name in (*request.tables, lengths, config, request.calibration):
+    for name in (*request.tables, lengths, config, request.calibration, request.quality.omega_file):
         if isinstance(name, str):
             yield folder / name
 

@@ -9,6 +9,7 @@ from api.schemas.answer import EvaluationAnswer, PlanAnswer
 from api.schemas.comparison import ComparisonAnswer
 from api.schemas.export import ExportAnswer, ExportRequest
 from api.schemas.names import SCHEMA_NAMES
+from api.schemas.omega import OmegaFile
 from api.schemas.pareto import ParetoAnswer, ParetoRequest
 from api.schemas.plan import GivenPlan
 from api.schemas.request import REQUEST_ADAPTER, EvaluationRequest
@@ -30,6 +31,7 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "export-request": TypeAdapter(ExportRequest),
     "export-answer": TypeAdapter(ExportAnswer),
     "sweep": TypeAdapter(SweepSpec),
+    "omega": TypeAdapter(OmegaFile),
     "comparison-answer": TypeAdapter(ComparisonAnswer),
     "pareto-request": TypeAdapter(ParetoRequest),
     "pareto-answer": TypeAdapter(ParetoAnswer),

@@ -24,11 +24,11 @@ from api.request_checks import (
 )
 from api.request_cluster import cluster_of, own_gpus_of, prices_of
 from api.request_formats import engine_of, formats_of_request
+from api.request_quality import known_formats, quality_cautions, quality_of, with_omega_read
 from api.request_serving import (
     calibration_of,
     calibration_spec_of,
     model_of,
-    quality_of,
     tables_of,
     workload_of,
 )
@@ -153,12 +153,14 @@ class _Parts:
 
 
 def _prepare_catalogue(request: PlanRequest, folder: Path | None, max_size: int) -> Prepared:
+    spec = with_omega_read(request.quality, folder)
+    request = request.model_copy(update={"quality": spec})
     parts = _parts(request, folder)
     prices = prices_of(request.cluster, parts.cluster)
     formats = formats_of_request(
         request.formats, parts.engine.name, parts.cluster, parts.model.num_layers
     )
-    quality = quality_of(request.quality, formats, parts.model.num_layers)
+    quality = quality_of(request.quality, formats, parts.model)
     check_prices(parts.cluster, parts.objective, is_limited=request.limits.usd_per_hour is not None)
     check_size(
         size_of_request(parts.model.num_layers, parts.cluster, formats, parts.workload), max_size
@@ -217,19 +219,18 @@ def _asked(
     max_size: int,
 ) -> Asked:
     """What-if questions, which may need the problem of another cluster and of other formats."""
-    own = request.quality.loss_nats
     num_layers = parts.model.num_layers
 
     def build(cluster: Cluster, choice: FormatChoice) -> BuiltProblem:
         size = size_of_request(num_layers, cluster, choice, parts.workload)
         check_size(size, max_size, what_if=True)
-        return _build(parts, cluster, choice, quality_of(request.quality, choice, num_layers))
+        return _build(parts, cluster, choice, quality_of(request.quality, choice, parts.model))
 
     maker = Maker(
         engine=parts.engine.name,
         cluster=parts.cluster,
         formats=formats,
-        known_formats=None if own is None else frozenset(find_format(name).name for name in own),
+        known_formats=known_formats(request.quality),
         build=build,
     )
     return catalogue_questions(maker, built, limits)
@@ -283,7 +284,12 @@ def _background(
     how: str,
     loss_nats: float | None,
 ) -> Background:
-    warnings = [*_aliases(request), *built.warnings, *quality_warnings(how, loss_nats)]
+    warnings = [
+        *_aliases(request),
+        *built.warnings,
+        *quality_cautions(request.quality, parts.model),
+        *quality_warnings(how, loss_nats),
+    ]
     return Background(
         model=parts.model.name,
         engine=parts.engine.name,

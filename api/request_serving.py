@@ -16,7 +16,6 @@ from api.schemas.request import PlanRequest
 from api.schemas.serving import (
     BatchSpec,
     ModelSpec,
-    QualitySpec,
     WorkloadChoice,
     WorkloadSpec,
 )
@@ -28,7 +27,6 @@ from profiles.gpus import OwnGpus, find_gpu
 from profiles.lengths import LengthBucket, group_lengths, read_lengths
 from profiles.models import Model, find_model, load_models, model_from_config
 from profiles.tables import CostTable, cost_table_from_rows, read_cost_table
-from solver.build import FormatChoice, QualityChoice
 
 Key = TypeVar("Key")
 
@@ -36,8 +34,9 @@ __all__ = [
     "calibration_of",
     "calibration_spec_of",
     "model_of",
-    "quality_of",
+    "path_of",
     "tables_of",
+    "text_of",
     "workload_of",
 ]
 
@@ -53,8 +52,8 @@ def model_of(choice: str | ModelSpec, folder: Path | None) -> Model:
         return found(find_model, choice, "/model", load_models(), _OTHER_MODELS)
     if choice.config is not None:
         return model_from_config(choice.config, choice.name, "/model/config")
-    path = _path(choice.config_file or "", folder, "/model/config_file")
-    config, _ = read_text(_text(path, "/model/config_file"))
+    path = path_of(choice.config_file or "", folder, "/model/config_file")
+    config, _ = read_text(text_of(path, "/model/config_file"))
     if not isinstance(config, dict):
         raise InputError(
             f"{path.name} does not hold an object; give the model's config.json.",
@@ -63,11 +62,19 @@ def model_of(choice: str | ModelSpec, folder: Path | None) -> Model:
     return model_from_config(config, choice.name, "/model/config_file")
 
 
-def _path(text: str, folder: Path | None, pointer: str) -> Path:
+def path_of(text: str, folder: Path | None, pointer: str) -> Path:
+    """
+    A file that a request names.
+
+    Raises
+    ------
+    InputError
+        When paths are not read here, there is no such file, or it is too large.
+    """
     if folder is None:
         raise InputError(
             f"{text[:60]!r} is a path, which only the command line reads; "
-            "send the content instead (model.config, cost_table, workload.lengths).",
+            "send the content instead (model.config, cost_table, workload.lengths, quality.omega).",
             pointer=pointer,
         )
     path = folder / text
@@ -80,7 +87,8 @@ def _path(text: str, folder: Path | None, pointer: str) -> Path:
     return path
 
 
-def _text(path: Path, pointer: str) -> str:
+def text_of(path: Path, pointer: str) -> str:
+    """The text of such a file."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -94,7 +102,7 @@ def tables_of(request: PlanRequest, folder: Path | None) -> tuple[CostTable, ...
     tables, own = [], own_gpus_of(request.cluster)
     for position, text in enumerate(request.tables):
         pointer = pointer_to("tables", position)
-        path = _path(text, folder, pointer)
+        path = path_of(text, folder, pointer)
         try:
             tables.append(read_cost_table(path, own))
         except TableError as error:
@@ -118,8 +126,8 @@ def calibration_spec_of(request: PlanRequest, folder: Path | None) -> Calibratio
     choice = request.calibration
     if choice is None or isinstance(choice, CalibrationSpec):
         return choice
-    path = _path(choice, folder, _CALIBRATION)
-    data, _ = read_text(_text(path, _CALIBRATION))
+    path = path_of(choice, folder, _CALIBRATION)
+    data, _ = read_text(text_of(path, _CALIBRATION))
     try:
         return CalibrationSpec.model_validate(data)
     except ValidationError as error:
@@ -228,7 +236,7 @@ def _lengths(spec: WorkloadChoice, folder: Path | None) -> tuple[LengthBucket, .
     if spec.lengths is not None:
         return tuple(LengthBucket(**each.model_dump()) for each in spec.lengths)
     pointer = "/workload/lengths_file"
-    path = _path(spec.lengths_file or "", folder, pointer)
+    path = path_of(spec.lengths_file or "", folder, pointer)
     try:
         return read_lengths(path)
     except TableError as error:
@@ -237,34 +245,3 @@ def _lengths(spec: WorkloadChoice, folder: Path | None) -> tuple[LengthBucket, .
 
 def _sizes(sizes: list[int] | None) -> tuple[int, ...] | None:
     return None if sizes is None else tuple(sorted(set(sizes)))
-
-
-def quality_of(spec: QualitySpec, formats: FormatChoice, num_layers: int) -> QualityChoice:
-    """Own figures on quality; own losses must cover every layer and format."""
-    if spec.loss_nats is None:
-        return QualityChoice(
-            nats_at_4_bits=spec.nats_at_4_bits, perplexity_16=spec.perplexity_16, loss_nats=None
-        )
-    problems = ProblemList()
-    given = {
-        find_format(name, "/quality/loss_nats").name: row for name, row in spec.loss_nats.items()
-    }
-    for name, row in given.items():
-        if len(row) != num_layers:
-            problems.add(
-                pointer_to("quality", "loss_nats", name),
-                f"There are {len(row)} losses; the model has {num_layers} layers.",
-            )
-    missing = [name for name in formats.names if name not in given]
-    if missing:
-        problems.add(
-            "/quality/loss_nats",
-            f"Losses of {', '.join(missing)} are missing; add them or leave these formats out.",
-        )
-    problems.raise_if_any()
-    rows = zip(*(given[name] for name in formats.names), strict=True)
-    return QualityChoice(
-        nats_at_4_bits=spec.nats_at_4_bits,
-        perplexity_16=spec.perplexity_16,
-        loss_nats=tuple(rows),
-    )

@@ -7,9 +7,9 @@ The loss of a layer at b bits in groups of g follows from its shape alone:
 
 D4 is the model's *anchor*, its loss at uniform 4 bits in groups of g4; T is the relative squared
 error of rounded Gaussian weights; share[i] is proportional to the sensitivities of the layer's
-matrices, doubled for the last layer of a pretrained model, and sums to 1. A format that also rounds
-the activations loses the anchor's W8A8 loss in the same shares; where none is published, it is
-assumed to be no more than at 4 bits. Losses of layers add up.
+matrices, doubled for the last layer of a large pretrained model, and sums to 1. A format that also
+rounds the activations loses the anchor's W8A8 loss in the same shares; where none is published, it
+is assumed to be no more than at 4 bits. Losses of layers add up.
 """
 
 from collections.abc import Sequence
@@ -21,17 +21,20 @@ from cost_model.arrays import FloatArray
 from profiles.architecture import LayerKind, Model
 from profiles.errors import InputError
 from profiles.formats import Format
-from profiles.quality import DEFAULT_NATS_W8A8, Anchor, gaussian_t2
+from profiles.quality import DEFAULT_NATS_W8A8, Anchor, gaussian_t2, module_weights
 
-__all__ = ["QualitySource", "layer_loss_nats", "layer_shares", "quality_source"]
+__all__ = [
+    "QualitySource",
+    "last_layer_factor",
+    "layer_loss_nats",
+    "layer_shares",
+    "quality_source",
+]
 
-# Share of a single matrix in the KL divergence when all are of one width, medians over nine
-# models of 0.8 to 27 billion parameters (q, k, v, o; up, down; gate); all experts count as one.
-_ATTENTION = 0.77 + 0.57 + 0.76 + 1.00
-_UP_AND_DOWN = 1.35 + 1.45
-_GATE = 1.10
-
-_LAST_LAYER = 2.0  # the last layer is 1.9 to 3.8 times the mean layer on all nine models
+# The last layer is 1.9 to 3.8 times the mean layer on all nine models of 0.8 to 27 billion
+# parameters, and is not on a decoder of 2 million, where a factor ranks worse than none.
+_LAST_LAYER = 2.0
+_SMALLEST_PARAMETERS = 5e8
 _FEWEST_BITS = 3  # below, real losses are up to twice the additive prediction
 
 
@@ -94,13 +97,19 @@ def _w8a8_text(anchor: Anchor) -> str:
 def layer_shares(model: Model) -> FloatArray:
     """Share of each layer in the loss of the whole model, shape (num_layers,), sum 1."""
     shares = np.array([_sensitivity(kind) for kind in model.layers])
-    if model.pretrained:
-        shares[-1] *= _LAST_LAYER
+    shares[-1] *= last_layer_factor(model)
     return np.asarray(shares / shares.sum(), dtype=np.float64)
 
 
 def _sensitivity(kind: LayerKind) -> float:
-    return _ATTENTION + _UP_AND_DOWN + (_GATE if kind.gated else 0.0)
+    weights = module_weights()
+    return sum(weights.values()) - (0.0 if kind.gated else weights["gate"])
+
+
+def last_layer_factor(model: Model) -> float:
+    """How much more sensitive the last layer is than its weights tell: 2, or 1 if small."""
+    is_like_those_seen = model.pretrained and model.num_parameters >= _SMALLEST_PARAMETERS
+    return _LAST_LAYER if is_like_those_seen else 1.0
 
 
 def layer_loss_nats(model: Model, formats: Sequence[Format], anchor: Anchor) -> FloatArray:

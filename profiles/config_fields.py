@@ -98,11 +98,15 @@ class ConfigFields:
             raise self.missing(*names)
         return default
 
-    def number(self, name: str, *, default: float) -> float:
-        """A number above 0."""
-        value = self.values.get(name, default)
+    def number(self, name: str, default: float | None = None) -> float:
+        """A finite positive number; needed unless there is a default."""
+        value = self.values.get(name)
+        if value is None:
+            if default is None:
+                raise self.missing(name)
+            return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
-            raise self.wrong(name, f"{value!r} must be a number above 0")
+            raise self.wrong(name, f"{value!r} must be a positive number")
         return float(value)
 
     def integers(self, name: str) -> tuple[int, ...] | None:

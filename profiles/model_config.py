@@ -107,7 +107,7 @@ def _max_positions(fields: ConfigFields) -> int | None:
         return positions
     original = scaling.optional_integer("original_max_position_embeddings")
     before = original if kind == "yarn" and original is not None else positions
-    return round(before * scaling.number("factor", default=1.0))
+    return round(before * scaling.number("factor", 1.0))
 
 
 def _family_notes(fields: ConfigFields, model: Model) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ __all__ = [
     "gaussian_t2",
     "given_anchor",
     "load_anchors",
+    "module_weights",
 ]
 
 # W8A8 SmoothQuant costs 0.02 to 0.06 nats on Qwen3 base models (arXiv 2505.02214).
@@ -141,7 +142,13 @@ def best_anchor(model: Model) -> Anchor:
     return anchor_for(model.name) or class_anchor(model)
 
 
-def given_anchor(model: Model, nats_at_4_bits: float) -> Anchor:
+def given_anchor(
+    model: Model,
+    nats_at_4_bits: float,
+    *,
+    group_size: int | None = _GROUP_SIZE,
+    source: str = "the request",
+) -> Anchor:
     """
     An anchor that the user gives.
 
@@ -150,20 +157,35 @@ def given_anchor(model: Model, nats_at_4_bits: float) -> Anchor:
     model
         Whose published perplexity and W8A8 loss are kept, if there are any.
     nats_at_4_bits
-        Increase of ln(perplexity) at uniform 4-bit weights in groups of 128.
+        Increase of ln(perplexity) at uniform 4-bit weights.
+    group_size
+        The groups that this loss is for.
+    source
+        Where the user gives it.
     """
     published = best_anchor(model)
     return Anchor(
         model=model.name,
         method="",
-        group_size=_GROUP_SIZE,
+        group_size=group_size,
         perplexity_16=published.perplexity_16,
         nats_at_4_bits=nats_at_4_bits,
         nats_w8a8=published.nats_w8a8,
         dataset="",
         provenance="given",
-        source="the request",
+        source=source,
     )
+
+
+@cache
+def module_weights() -> Mapping[str, float]:
+    """
+    How much each matrix of a layer weighs, by its module; they add up to 7.
+
+    The share of a single matrix in the KL divergence when all are of one width: the matrices of a
+    layer differ less by their size than by what they do. All experts of a layer count as one.
+    """
+    return {row["module"]: float(row["weight"]) for row in read_rows("module_weights.csv")}
 
 
 @cache

@@ -9,6 +9,7 @@ import numpy as np
 from cost_model.calibration import calibrated_times
 from cost_model.lookup import CostTables
 from cost_model.network import network_times
+from cost_model.omega import Omega, omega_loss_nats
 from cost_model.quality import layer_loss_nats, quality_source
 from cost_model.source import Source
 from cost_model.stages import StageType, stage_bytes, stage_times
@@ -48,11 +49,14 @@ class QualityChoice:
         Perplexity at 16 bits.
     loss_nats
         Loss of every layer in every format, shape (L, F), formats as in `FormatChoice.names`.
+    omega
+        Losses of every layer at every width, made beforehand.
     """
 
     nats_at_4_bits: float | None = None
     perplexity_16: float | None = None
     loss_nats: tuple[tuple[float, ...], ...] | None = None
+    omega: Omega | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,6 +319,13 @@ def _loss(model: Model, formats: tuple[Format, ...], quality: QualityChoice) -> 
             nats=nats,
             text="given: losses of every layer in the request",
             at_4_bits=float(nats[:, four].min(axis=1).sum()) if four else None,
+            perplexity_16=perplexity,
+        )
+    if quality.omega is not None:
+        return _Loss(
+            nats=omega_loss_nats(quality.omega, formats),
+            text=f"{quality.omega.provenance}: {quality.omega.text}",
+            at_4_bits=quality.omega.nats_at_4_bits,
             perplexity_16=perplexity,
         )
     return _Loss(

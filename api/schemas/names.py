@@ -66,6 +66,7 @@ SCHEMA_NAMES = (
     "export-request",
     "export-answer",
     "sweep",
+    "omega",
     "comparison-answer",
     "pareto-request",
     "pareto-answer",

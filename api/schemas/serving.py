@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from api.schemas.base import LIST, NAME, OBJECT, SCALAR, Name, Schema, form_of
+from api.schemas.omega import OmegaFile
 from profiles.lengths import LEAST_WEIGHT, MOST_TOKENS, MOST_WEIGHT
 
 __all__ = [
@@ -238,3 +239,20 @@ class QualitySpec(Schema):
         max_length=32,
         description="By format: loss of every layer in nats of ln(perplexity), one per layer.",
     )
+    omega: OmegaFile | None = Field(
+        default=None, description="Losses of every layer, as `hetplan sensitivity` writes them."
+    )
+    omega_file: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="Path of such a file, relative to the request file. Command line only.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        names = ("nats_at_4_bits", "loss_nats", "omega", "omega_file")
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) > 1 and given != ["nats_at_4_bits", "loss_nats"]:
+            raise ValueError(f"contradict each other: {', '.join(given)}; keep one of them")
+        return self
