@@ -179,11 +179,13 @@ def test_calibrated_losses_rank_mixes_also_of_one_budget(name, least):
 
 @pytest.mark.parametrize("name", ["C", "D"])
 def test_shuffled_losses_rank_nothing_of_one_budget(name):
-    """The same losses at other layers: of 200 shuffles fewer than one in twenty pass the test."""
+    """Every layer with the losses of another one: of 200 such shuffles none passes the test."""
     rng = np.random.default_rng(0)
-    ranks = [rank(measured_singly()[rng.permutation(10)], name) for _ in range(200)]
-    assert np.mean(np.array(ranks) >= 0.70) < 0.05
-    assert abs(np.mean(ranks)) < 0.1
+    orders = [order for order in map(rng.permutation, [10] * 1000) if (order != range(10)).all()]
+    ranks = [rank(measured_singly()[order], name) for order in orders[:200]]
+    assert len(ranks) == 200
+    assert max(ranks) < 0.70
+    assert np.mean(ranks) < 0.05
 
 
 def test_two_bits_need_a_pass_of_their_own():
