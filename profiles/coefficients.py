@@ -8,7 +8,7 @@ from profiles.catalogue import optional_float, read_rows
 from profiles.errors import InputError
 from profiles.units import US
 
-__all__ = ["Coefficients", "coefficients_for", "load_coefficients"]
+__all__ = ["Coefficients", "coefficients_for", "load_coefficients", "load_product_coefficients"]
 
 _SHARES = ("compute_share", "memory_share", "cache_share", "attention_share")
 _POSITIVE = (*_SHARES, "sharpness", "host_sharpness")
@@ -17,6 +17,11 @@ _NOT_NEGATIVE = (
     "attention_half_tokens",
     "activation_factor",
     "half_tokens",
+    "wave_share",
+    "narrow_factor",
+    "step_rows",
+    "step_share",
+    "input_factor",
     "layer_overhead_s",
     "host_floor_s",
 )
@@ -50,6 +55,15 @@ class Coefficients:
         16-bit values of width ``hidden`` that are moved per token beside weights and KV cache.
     half_tokens
         Rows of a matrix product at which its compute reaches half of its share.
+    wave_share
+        How far a product pays for whole waves of whole tiles, an exponent from 0 to 1.
+    narrow_factor
+        How much more slowly narrow matrices are read, whose tiles leave multiprocessors idle.
+    step_rows, step_share
+        Rows of a product up to which the kernels of small batches run; how much more slowly the
+        next ones read weights.
+    input_factor
+        16-bit values moved per input of each product, such as to quantise activations.
     sharpness
         How sharp the corner between memory-bound and compute-bound is; infinity is a maximum.
     layer_overhead_s
@@ -64,6 +78,10 @@ class Coefficients:
     decode_mape, prefill_mape, decode_p90, prefill_p90
         Relative error on points kept out of the fit, mean and 90th percentile; None where there
         are no such points.
+    decode_low, decode_high, prefill_low, prefill_high
+        90 % prediction interval: measured over predicted time lies between these factors.
+    interval_basis
+        What the interval rests on: ``held-out points``, or what was judged in their stead.
     basis
         ``fit``, or how the numbers were carried over, such as ``scaled from A100-80G-SXM``.
     """
@@ -80,6 +98,11 @@ class Coefficients:
     attention_half_tokens: float
     activation_factor: float
     half_tokens: float
+    wave_share: float
+    narrow_factor: float
+    step_rows: float
+    step_share: float
+    input_factor: float
     sharpness: float
     layer_overhead_s: float
     host_floor_s: float
@@ -90,6 +113,11 @@ class Coefficients:
     prefill_mape: float | None
     decode_p90: float | None
     prefill_p90: float | None
+    decode_low: float
+    decode_high: float
+    prefill_low: float
+    prefill_high: float
+    interval_basis: str
     basis: str
 
     def __post_init__(self) -> None:
@@ -104,6 +132,13 @@ class Coefficients:
         for name in _NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} {where} is {getattr(self, name)}; it must be >= 0.")
+        for phase in ("decode", "prefill"):
+            low, high = getattr(self, f"{phase}_low"), getattr(self, f"{phase}_high")
+            if not 0 < low <= high:
+                raise InputError(
+                    f"{phase}_low and {phase}_high {where} are {low} and {high}; they must be "
+                    "positive factors in this order."
+                )
 
 
 def _coefficients(row: Mapping[str, str]) -> Coefficients:
@@ -120,6 +155,11 @@ def _coefficients(row: Mapping[str, str]) -> Coefficients:
         attention_half_tokens=float(row["attention_half_tokens"]),
         activation_factor=float(row["activation_factor"]),
         half_tokens=float(row["half_tokens"]),
+        wave_share=float(row["wave_share"]),
+        narrow_factor=float(row["narrow_factor"]),
+        step_rows=float(row["step_rows"]),
+        step_share=float(row["step_share"]),
+        input_factor=float(row["input_factor"]),
         sharpness=float(row["sharpness"]),
         layer_overhead_s=float(row["layer_overhead_us"]) * US,
         host_floor_s=float(row["host_floor_us"]) * US,
@@ -130,6 +170,11 @@ def _coefficients(row: Mapping[str, str]) -> Coefficients:
         prefill_mape=optional_float(row["prefill_mape"]),
         decode_p90=optional_float(row["decode_p90"]),
         prefill_p90=optional_float(row["prefill_p90"]),
+        decode_low=float(row["decode_low"]),
+        decode_high=float(row["decode_high"]),
+        prefill_low=float(row["prefill_low"]),
+        prefill_high=float(row["prefill_high"]),
+        interval_basis=row["interval_basis"],
         basis=row["basis"],
     )
 
@@ -137,7 +182,21 @@ def _coefficients(row: Mapping[str, str]) -> Coefficients:
 @cache
 def load_coefficients() -> Mapping[tuple[str, str, str, str], Coefficients]:
     """All shipped coefficients by (GPU, engine, kernel, format)."""
-    entries = (_coefficients(row) for row in read_rows("coefficients.csv"))
+    return _by_key("coefficients.csv")
+
+
+@cache
+def load_product_coefficients() -> Mapping[tuple[str, str, str, str], Coefficients]:
+    """
+    Coefficients of single matrix products, by (GPU, engine, kernel, format).
+
+    They were timed alone; in a layer of a model a kernel reaches less.
+    """
+    return _by_key("product_coefficients.csv")
+
+
+def _by_key(file_name: str) -> Mapping[tuple[str, str, str, str], Coefficients]:
+    entries = (_coefficients(row) for row in read_rows(file_name))
     return {(entry.gpu, entry.engine, entry.kernel, entry.format): entry for entry in entries}
 
 

@@ -1,11 +1,14 @@
 """From a folder of measurements to the coefficients that ship."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.calibration.classes import judge_classes
 from benchmarks.calibration.engine_2023 import engine_2023
+from benchmarks.calibration.errors import PhaseErrors
 from benchmarks.calibration.fitted import (
     Judged,
     attention_fit,
@@ -13,18 +16,23 @@ from benchmarks.calibration.fitted import (
     layer_fits,
     linear_fits,
 )
+from benchmarks.calibration.intervals import completed_intervals
 from benchmarks.calibration.points import read_rows
 from benchmarks.calibration.transfer import (
     KernelRatio,
     full_kernels,
     low_bit_kernels,
     pascal_kernels,
+    shipped_pairs,
 )
+from benchmarks.calibration.whole_models import EngineFactor, engine_factors, engine_row
 from profiles.coefficients import Coefficients
 from profiles.units import US
 
 __all__ = ["Calibration", "calibrate", "coefficient_rows", "judge_layers"]
 
+FullCoefficients = Mapping[str, Coefficients]
+Ratios = Mapping[tuple[str, str], KernelRatio]
 _TRT = "TRT-LLM 1.0.0"
 _TORCH = "torch / marlin (2024-02)"
 _VLLM = "vLLM 0.14.0"
@@ -41,7 +49,10 @@ PRODUCTS = {
     ("A10", "cublas", "w16a16"): (_TORCH, "none"),
     ("A10", "marlin", "w4a16"): (_TORCH, "gptq-marlin g128"),
     ("H100-SXM", "cublas", "w16a16"): (_VLLM, "none"),
+    ("H100-SXM", "cutlass-fp8", "fp8"): (_VLLM, "fp8 W8A8"),
+    ("H200", "cublas", "w16a16"): (_VLLM, "none"),
 }
+TODAY = "vllm-0.33"
 ATTENTION_GPUS = ("A100-80G-SXM", "H100-SXM", "H200", "L40S")
 
 
@@ -54,6 +65,10 @@ class Calibration:
     ----------
     layers, linear, products
         Fits with their errors, by GPU or by (GPU, format).
+    classes
+        Errors of class coefficients on each GPU of ``layers`` and ``linear`` when left out.
+    engines
+        Factors of other engines to vLLM.
     coefficients
         Of every shipped GPU and kernel.
     """
@@ -61,6 +76,8 @@ class Calibration:
     layers: dict[str, Judged]
     linear: dict[str, Judged]
     products: dict[tuple[str, str], Judged]
+    classes: dict[str, PhaseErrors]
+    engines: list[EngineFactor]
     coefficients: list[Coefficients]
 
 
@@ -108,9 +125,47 @@ def calibrate(folder: Path) -> Calibration:
     )
     old = engine_2023(full)
     full |= pascal_kernels(full, old)
-    coefficients = [*full.values(), *low_bit_kernels(full, _ratios(products)), *old]
+    ratios = _ratios(products)
+    rows = read_rows(folder, "layers.csv", "layers_no_licence.csv")
+    factors = engine_factors(rows, full)
+    found = [
+        *full.values(),
+        *low_bit_kernels(full, ratios, shipped_pairs("vllm")),
+        *today(full, ratios),
+        *old,
+        *engine_kernels(full, ratios, factors),
+    ]
+    classes = judge_classes(layers | linear)
+    coefficients = completed_intervals(found, classes, products)
     coefficients.sort(key=lambda c: (c.engine, c.gpu, c.format, c.kernel))
-    return Calibration(layers, linear, products, coefficients)
+    return Calibration(layers, linear, products, classes, factors, coefficients)
+
+
+def today(full: FullCoefficients, ratios: Ratios) -> list[Coefficients]:
+    """The kernels that vLLM has today, at the times of those it had before."""
+    gpus = {gpu.name for gpu, _ in shipped_pairs(TODAY)}
+    own = [replace(each, engine=TODAY) for name, each in full.items() if name in gpus]
+    return own + low_bit_kernels(full, ratios, shipped_pairs(TODAY))
+
+
+def engine_kernels(
+    full: FullCoefficients, ratios: Ratios, factors: Sequence[EngineFactor]
+) -> list[Coefficients]:
+    """The kernels of other engines; low-bit ones that were not timed there, from 16-bit ones."""
+    found = []
+    for engine in dict.fromkeys(factor.engine for factor in factors):
+        own = [factor for factor in factors if factor.engine == engine]
+        timed = {(each.kernel, each.format) for each in own}
+        halves = {gpu: engine_row(own, full[gpu], "w16a16") for gpu in full}
+        pairs = shipped_pairs(engine)
+        untimed = [(g, k) for g, k in pairs if (k.kernel, k.format) not in timed]
+        found += low_bit_kernels(halves, ratios, untimed)
+        found += [
+            engine_row(own, full[gpu.name], kernel.format, kernel.kernel)
+            for gpu, kernel in pairs
+            if (kernel.kernel, kernel.format) in timed
+        ]
+    return found
 
 
 def _product_fit(ops: pd.DataFrame, gpu: str, kernel: str, format_name: str) -> Judged:

@@ -16,7 +16,7 @@ from benchmarks.calibration.errors import Split, held_out, with_errors
 from benchmarks.calibration.fitting import Prior, fit
 from benchmarks.calibration.points import Points, layer_points
 from benchmarks.calibration.starts import MAT_VEC, OLD_INT8, OLD_LAYER, start
-from benchmarks.calibration.transfer import shipped_pairs
+from benchmarks.calibration.transfer import NOT_HELD_OUT, shipped_pairs
 from cost_model.lookup import shipped_measurements
 from profiles.coefficients import Coefficients
 from profiles.gpus import Gpu, find_gpu
@@ -104,7 +104,9 @@ def _fit(rows: pd.DataFrame, gpu: str, format_name: str) -> Coefficients:
         described = replace(described, half_tokens=0.0, sharpness=4.0)
     begin = replace(begin, coefficients=described)
     fitted = partial(fit, start=begin, priors=priors, joint_share=False)
-    found = replace(fitted(points).coefficients, num_points=len(points))
+    found = replace(
+        fitted(points).coefficients, num_points=len(points), interval_basis=NOT_HELD_OUT
+    )
     if len(points) < MIN_POINTS_TO_JUDGE:
         return found
     return with_errors(found, len(points), held_out(points, _one_out(points), fitted))
@@ -125,6 +127,7 @@ def _carried(coefficients: Coefficients, gpu: Gpu, basis: str, **changes: float)
         prefill_mape=None,
         decode_p90=None,
         prefill_p90=None,
+        interval_basis=NOT_HELD_OUT,
         basis=basis,
         **changes,  # type: ignore[arg-type]
     )

@@ -13,6 +13,8 @@ LINEAR = {
     "compute_share": Prior(0.6, 0.5, **_SHARE),
     "memory_share": Prior(0.75, 0.3, **_SHARE),
     "half_tokens": Prior(12, 0.5),
+    "wave_share": Prior(0.3, 1.0, 1.0),
+    "narrow_factor": Prior(0.02, 1.0),
     "sharpness": Prior(1.2, 0.5),
     "activation_factor": Prior(14, 0.3),
     "layer_overhead_s": Prior(20e-6, 0.5),
@@ -22,9 +24,10 @@ LINEAR = {
 LAYER = {
     **LINEAR,
     "half_tokens": Prior(12, 0.3),
+    "step_share": Prior(0.1, 1.5),
     "layer_overhead_s": Prior(15e-6, 0.3),
     "attention_share": Prior(0.57, 0.3, **_SHARE),
-    "group_penalty": Prior(0.3, 0.35, 1.0),
+    "group_penalty": Prior(0.25, 0.35, 1.0),
     "all_reduce_latency_s": Prior(30e-6, 0.7),
     "all_reduce_bytes_per_s": Prior(5e9, 2.0),
 }
@@ -39,7 +42,10 @@ GEMM = {
     "compute_share": Prior(0.6, 0.5, **_SHARE),
     "memory_share": Prior(0.75, 0.3, **_SHARE),
     "half_tokens": Prior(12, 0.7),
-    "sharpness": Prior(2.0, 0.5),
+    "wave_share": Prior(0.3, 1.0, 1.0),
+    "narrow_factor": Prior(0.05, 1.0),
+    "input_factor": Prior(0.5, 1.5),
+    "sharpness": Prior(1.2, 0.7),
     "layer_overhead_s": Prior(5e-6, 0.5),
 }
 OLD_LAYER = {
@@ -75,6 +81,11 @@ def start(gpu_name: str, engine: str, kernel: str, format_name: str) -> Fit:
         attention_half_tokens=650.0,
         activation_factor=14.0,
         half_tokens=12.0,
+        wave_share=0.3,
+        narrow_factor=0.02,
+        step_rows=32.0 if gpu.architecture == "Volta" else 16.0,
+        step_share=0.0,
+        input_factor=0.0,
         sharpness=1.2,
         layer_overhead_s=15e-6,
         host_floor_s=0.0,
@@ -85,6 +96,11 @@ def start(gpu_name: str, engine: str, kernel: str, format_name: str) -> Fit:
         prefill_mape=None,
         decode_p90=None,
         prefill_p90=None,
+        decode_low=1.0,
+        decode_high=1.0,
+        prefill_low=1.0,
+        prefill_high=1.0,
+        interval_basis="",
         basis="fit",
     )
     return Fit(coefficients, default_link([gpu]))
