@@ -64,6 +64,9 @@ compare-results: $(VENV)/dev.stamp  ## set baselines beside the best plan on eve
 calibrate: $(VENV)/dev.stamp  ## refit the latency model to measurements (HETPLAN_MEASUREMENTS=folder)
 	@$(BIN)/python -m benchmarks.calibrate
 
+accuracy: $(VENV)/dev.stamp  ## hold the latency model against every measured row into docs/accuracy.md
+	@$(BIN)/python -m benchmarks.accuracy
+
 tables: $(VENV)/dev.stamp  ## rewrite the shipped cost tables from the calibrated model
 	@$(BIN)/python -m benchmarks.tables
 

@@ -21,7 +21,8 @@ head, A FLOP of attention over s tokens::
     attention  Ta = A / (P16 * attention_share) * (1 + attention_half_tokens / s)
     elements   Te = activation_factor * H / (B * cache_share)
     GPU        Tg = sum of Tm + Tk + Ta + Te + layer_overhead
-    layer      T  = (Tg^q + host_floor^q)^(1/q)                           q = host_sharpness
+    host       Th = host_floor + gate_host where the feed-forward network has a gate
+    layer      T  = (Tg^q + Th^q)^(1/q)                                   q = host_sharpness
 
 P is the int8 peak where activations have 8 bits and the GPU has such cores, else the fp16 peak
 P16. All-reduces of tensor parallelism come on top (`cost_model.communication`).
@@ -130,4 +131,5 @@ def roofline_s(
     slowed = 1 + c.attention_half_tokens / work.attention_tokens
     attention = work.attention_flops / (gpu.fp16_flops * c.attention_share) * slowed
     busy = _products_s(work, gpu, format, c) + moving + attention
-    return _soft_max(busy + c.layer_overhead_s, c.host_floor_s, c.host_sharpness)
+    host = c.host_floor_s + c.gate_host_s * work.gates
+    return _soft_max(busy + c.layer_overhead_s, host, c.host_sharpness)

@@ -42,6 +42,8 @@ class LayerWork:
         Bytes of KV cache that are read; 0 in prefill.
     heads_per_kv_head
         Query heads that share one head of keys and values.
+    gates
+        1 where the feed-forward network has a gate, else 0.
     """
 
     rows: FloatArray
@@ -54,6 +56,7 @@ class LayerWork:
     attention_tokens: FloatArray
     cache_bytes: FloatArray
     heads_per_kv_head: FloatArray
+    gates: FloatArray
 
     @property
     def weights(self) -> FloatArray:
@@ -139,6 +142,7 @@ def linear_work(kind: LayerKind, tp: int, rows: FloatArray) -> LayerWork:
         attention_tokens=np.ones_like(rows),
         cache_bytes=np.zeros_like(rows),
         heads_per_kv_head=np.full_like(rows, kind.heads / kind.kv_heads),
+        gates=np.full_like(rows, kind.gated),
     )
 
 
@@ -152,6 +156,7 @@ def matrix_work(num_rows: int, num_columns: int, tp: int, rows: FloatArray) -> L
         attention_tokens=np.ones_like(rows),
         cache_bytes=np.zeros_like(rows),
         heads_per_kv_head=np.ones_like(rows),
+        gates=np.zeros_like(rows),
     )
 
 

@@ -24,6 +24,7 @@ _NOT_NEGATIVE = (
     "input_factor",
     "layer_overhead_s",
     "host_floor_s",
+    "gate_host_s",
 )
 
 
@@ -71,6 +72,9 @@ class Coefficients:
     host_floor_s, host_sharpness
         Seconds the host needs to launch a layer, a floor rather than a sum, and the sharpness of
         that corner.
+    gate_host_s
+        What gated layers need beside that floor: they come with norms and rotary embeddings of
+        several launches each.
     fitted_on
         Which measurements the numbers rest on.
     num_points
@@ -107,6 +111,7 @@ class Coefficients:
     layer_overhead_s: float
     host_floor_s: float
     host_sharpness: float
+    gate_host_s: float
     fitted_on: str
     num_points: int
     decode_mape: float | None
@@ -164,6 +169,7 @@ def _coefficients(row: Mapping[str, str]) -> Coefficients:
         layer_overhead_s=float(row["layer_overhead_us"]) * US,
         host_floor_s=float(row["host_floor_us"]) * US,
         host_sharpness=float(row["host_sharpness"]),
+        gate_host_s=float(row["gate_host_us"]) * US,
         fitted_on=row["fitted_on"],
         num_points=int(row["num_points"]),
         decode_mape=optional_float(row["decode_mape"]),

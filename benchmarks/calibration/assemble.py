@@ -1,6 +1,6 @@
 """From a folder of measurements to the coefficients that ship."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -29,7 +29,14 @@ from benchmarks.calibration.whole_models import EngineFactor, engine_factors, en
 from profiles.coefficients import Coefficients
 from profiles.units import US
 
-__all__ = ["Calibration", "calibrate", "coefficient_rows", "judge_layers"]
+__all__ = [
+    "Calibration",
+    "calibrate",
+    "coefficient_rows",
+    "factor_rows",
+    "judge_layers",
+    "product_rows",
+]
 
 FullCoefficients = Mapping[str, Coefficients]
 Ratios = Mapping[tuple[str, str], KernelRatio]
@@ -101,7 +108,7 @@ def judge_layers(folder: Path) -> tuple[dict[str, Judged], dict[str, Judged]]:
     return layer_fits(layers), linear_fits(layers, attention)
 
 
-def calibrate(folder: Path) -> Calibration:
+def calibrate(folder: Path, tell: Callable[[str], None] | None = None) -> Calibration:
     """
     Fit all there is and carry it over to the rest.
 
@@ -109,8 +116,13 @@ def calibrate(folder: Path) -> Calibration:
     ----------
     folder
         Holds ``layers.csv``, ``ops.csv`` and ``ops_no_licence.csv``.
+    tell
+        Hears of each step.
     """
+    tell = tell or _quietly
+    tell("fitting layers")
     layers, linear = judge_layers(folder)
+    tell("fitting matrix products")
     ops = read_rows(folder, "ops.csv", "ops_no_licence.csv")
     products = {(gpu, form): _product_fit(ops, gpu, kernel, form) for gpu, kernel, form in PRODUCTS}
     attention = {
@@ -127,6 +139,7 @@ def calibrate(folder: Path) -> Calibration:
     full |= pascal_kernels(full, old)
     ratios = _ratios(products)
     rows = read_rows(folder, "layers.csv", "layers_no_licence.csv")
+    tell("fitting whole models of other engines")
     factors = engine_factors(rows, full)
     found = [
         *full.values(),
@@ -139,6 +152,10 @@ def calibrate(folder: Path) -> Calibration:
     coefficients = completed_intervals(found, classes, products)
     coefficients.sort(key=lambda c: (c.engine, c.gpu, c.format, c.kernel))
     return Calibration(layers, linear, products, classes, factors, coefficients)
+
+
+def _quietly(_step: str) -> None:
+    """Where nobody listens."""
 
 
 def today(full: FullCoefficients, ratios: Ratios) -> list[Coefficients]:
@@ -186,11 +203,40 @@ def _ratios(products: dict[tuple[str, str], Judged]) -> dict[tuple[str, str], Ke
     }
 
 
+def product_rows(products: Mapping[tuple[str, str], Judged]) -> list[Coefficients]:
+    """Coefficients of single matrix products, under the engine that timed them."""
+    rows = []
+    for judged in products.values():
+        engine = judged.coefficients.fitted_on.partition(",")[0]
+        rows.append(replace(judged.coefficients, engine=engine))
+    return sorted(rows, key=lambda c: (c.engine, c.gpu, c.format))
+
+
+def factor_rows(factors: Sequence[EngineFactor]) -> pd.DataFrame:
+    """The table of engines: what their kernels reach beside vLLM's 16-bit layers."""
+    rows = [
+        {
+            "engine": f.engine,
+            "kernel": f.kernel,
+            "format": f.format,
+            "gpu": f.gpu or "any",
+            "compute_ratio": _rounded(f.compute),
+            "memory_ratio": _rounded(f.memory),
+            "host_floor_us": _rounded(f.host_floor_s / US),
+            "gate_host_us": _rounded(f.gate_host_s / US),
+            "timed_on": " ".join(f.timed_on),
+            "num_points": len(f.models),
+        }
+        for f in factors
+    ]
+    return pd.DataFrame(rows)
+
+
 def coefficient_rows(coefficients: list[Coefficients]) -> pd.DataFrame:
     """The table that ships: one row per GPU and kernel, times in microseconds."""
     rows = [{f.name: getattr(c, f.name) for f in fields(Coefficients)} for c in coefficients]
     frame = pd.DataFrame(rows)
-    for name in ("layer_overhead", "host_floor"):
+    for name in ("layer_overhead", "host_floor", "gate_host"):
         frame[f"{name}_s"] /= US
         frame = frame.rename(columns={f"{name}_s": f"{name}_us"})
     numbers = frame.select_dtypes("float").columns

@@ -186,6 +186,7 @@ def _attention_points(rows: pd.DataFrame) -> Points:
         attention_tokens=np.where(decode, 1, tokens),
         cache_bytes=np.where(decode, 4 * batch * tokens * kv_heads * width, 0),
         heads_per_kv_head=heads / kv_heads,
+        gates=0 * nothing,
     )
     return Points(
         work=work,

@@ -1,7 +1,7 @@
 """What the shipped coefficients say about every measured row, and how far they are off."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from benchmarks.calibration.points import (
     linear_points,
     read_rows,
 )
-from benchmarks.calibration.whole_models import ALL_FAMILIES, runs_of, runs_s
+from benchmarks.calibration.whole_models import FAMILIES, OF_VLLM, runs_of, runs_s
 from cost_model.arrays import FloatArray
 from profiles.coefficients import Coefficients, load_coefficients, load_product_coefficients
 from profiles.gpus import find_gpu
@@ -82,7 +82,8 @@ def measured_groups(folder: Path) -> Iterator[Group]:
     yield from _layers(layers)
     yield from _linear(layers)
     yield from _of_2023(layers)
-    yield from _products(read_rows(folder, "ops.csv", "ops_no_licence.csv"))
+    if (folder / "ops.csv").is_file():
+        yield from _products(read_rows(folder, "ops.csv", "ops_no_licence.csv"))
     yield from _whole_models(layers)
 
 
@@ -132,15 +133,13 @@ def _linear(layers: pd.DataFrame) -> Iterator[Group]:
     for gpu, own in layers[layers["per"] == "layer_no_attention"].groupby("gpu"):
         known = _known(str(gpu), "vllm", "cublas", "w16a16")
         if known is not None:
-            points = linear_points(own)
-            alone = Points.join([points.take(points.tp == tp) for tp in np.unique(points.tp)])
-            yield from _of_points(_unshared(alone), known, "vllm", "layer without attention (Vidur)")
+            alone = _unshared(linear_points(own))
+            yield from _of_points(alone, known, "vllm", "layer without attention (Vidur)")
 
 
 def _unshared(points: Points) -> Points:
     """The points as one GPU's own share, which is what their work states already."""
-    arrays = {name: getattr(points, name) for name in points.__slots__}
-    return Points(**arrays | {"tp": np.ones_like(points.tp)})
+    return replace(points, tp=np.ones_like(points.tp))
 
 
 def _of_2023(layers: pd.DataFrame) -> Iterator[Group]:
@@ -163,7 +162,7 @@ def _products(ops: pd.DataFrame) -> Iterator[Group]:
 
 
 def _whole_models(layers: pd.DataFrame) -> Iterator[Group]:
-    for family in ALL_FAMILIES:
+    for family in (*FAMILIES, *OF_VLLM):
         rows = family.rows(layers)
         for gpu in sorted(rows["gpu"].unique()):
             known = _known(gpu, family.engine, family.kernel, family.format)

@@ -90,6 +90,7 @@ def start(gpu_name: str, engine: str, kernel: str, format_name: str) -> Fit:
         layer_overhead_s=15e-6,
         host_floor_s=0.0,
         host_sharpness=4.0,
+        gate_host_s=0.0,
         fitted_on="",
         num_points=0,
         decode_mape=None,

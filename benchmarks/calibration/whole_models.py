@@ -23,6 +23,7 @@ from profiles.units import US
 
 __all__ = [
     "FAMILIES",
+    "OF_VLLM",
     "EngineFactor",
     "Family",
     "Runs",
@@ -37,7 +38,12 @@ TOP_SHARE = 0.97
 NO_ERRORS = PhaseErrors(*(np.empty(0, dtype=kind) for kind in (np.float64, np.bool_, np.int64)))
 _SPREAD = 0.1
 _FOLDS = 5
-_PRIORS = {"compute": (1.0, 0.7), "memory": (1.0, 0.4), "host_floor_s": (100e-6, 2.0)}
+_PRIORS = {
+    "compute": (1.0, 0.7),
+    "memory": (1.0, 0.4),
+    "host_floor_s": (100e-6, 2.0),
+    "gate_host_s": (30e-6, 2.0),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,14 @@ FAMILIES = (
     Family(engine="tensorrt-llm", kernel="cublas", format="w16a16", prefix="TensorRT-LLM",
            methods=("none",)),
 )  # fmt: skip
+# vLLM's own whole models: judged, for its layers were timed alone.
+OF_VLLM = tuple(
+    Family(engine="vllm", kernel="cublas", format="w16a16", prefix=prefix, methods=methods)
+    for prefix, methods in (
+        ("vllm (Splitwise)", ("none",)),
+        ("vLLM", ("none", "KV Cache = fp16")),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +124,8 @@ class Runs:
         Prompt passes and decode steps that a run consists of.
     layers, tp
         Layers of the model; GPUs that share them.
-    seconds, is_decode, model
-        What it took; whether it counts as decode; what ran.
+    seconds, phase, model
+        What it took; ``prefill``, ``decode`` or ``e2e``; what ran.
     """
 
     gpu: str
@@ -123,8 +137,13 @@ class Runs:
     layers: FloatArray
     tp: FloatArray
     seconds: FloatArray
-    is_decode: BoolArray
+    phase: NDArray[np.str_]
     model: NDArray[np.str_]
+
+    @property
+    def is_decode(self) -> BoolArray:
+        """Whether a run counts as decode: most of the steps of ``e2e`` are."""
+        return np.asarray(self.phase != "prefill")
 
 
 def runs_of(rows: pd.DataFrame, gpu: str) -> Runs:
@@ -145,7 +164,7 @@ def runs_of(rows: pd.DataFrame, gpu: str) -> Runs:
         layers=own["n_layers"].to_numpy(dtype=np.float64),
         tp=own["tp"].to_numpy(dtype=np.float64),
         seconds=own["latency_us"].to_numpy(dtype=np.float64) * US,
-        is_decode=(decoding | ends).to_numpy(),
+        phase=own["phase"].to_numpy(dtype=np.str_),
         model=own["model"].to_numpy(dtype=np.str_),
     )
 
@@ -188,8 +207,8 @@ class EngineFactor:
         Where it was timed; None for all GPUs of ``timed_on`` together.
     compute, memory
         Ratio of the reachable shares of peak.
-    host_floor_s
-        Seconds the host needs per layer.
+    host_floor_s, gate_host_s
+        Seconds the host needs per layer, and more where it has a gate.
     timed_on
         GPUs behind the numbers.
     errors
@@ -205,6 +224,7 @@ class EngineFactor:
     compute: float
     memory: float
     host_floor_s: float
+    gate_host_s: float
     timed_on: tuple[str, ...]
     errors: PhaseErrors
     models: NDArray[np.str_]
@@ -235,6 +255,7 @@ class EngineFactor:
             memory_share=min(full.memory_share * self.memory, TOP_SHARE),
             cache_share=min(full.cache_share * self.memory, TOP_SHARE),
             host_floor_s=self.host_floor_s,
+            gate_host_s=self.gate_host_s,
         )
 
 
