@@ -2,7 +2,7 @@
 Fit the latency model to published measurements: ``python -m benchmarks.calibrate``.
 
 The folder of measurements is named by HETPLAN_MEASUREMENTS. Writes ``coefficients.csv``,
-``product_coefficients.csv``, ``engine_factors.csv`` and the fitted figures of ``links.csv`` in
+``coefficients_alone.csv``, ``engine_factors.csv`` and the fitted figures of ``links.csv`` in
 ``profiles/data``, and ``docs/held_out.csv``: the errors on points that took
 no part in a fit, which it also prints. It takes some minutes.
 """
@@ -18,7 +18,7 @@ from benchmarks.calibration.assemble import (
     calibrate,
     coefficient_rows,
     factor_rows,
-    product_rows,
+    rows_alone,
 )
 from benchmarks.calibration.fitted import Judged
 from benchmarks.calibration.held_out import COLUMNS, held_out_rows
@@ -56,8 +56,8 @@ def report(found: Calibration) -> str:
 def write(found: Calibration, folder: Path) -> None:
     """Write every table of fitted figures."""
     coefficient_rows(found.coefficients).to_csv(DATA / "coefficients.csv", index=False)
-    products = product_rows(found.products)
-    coefficient_rows(products).to_csv(DATA / "product_coefficients.csv", index=False)
+    alone = coefficient_rows(rows_alone(found))
+    alone.to_csv(DATA / "coefficients_alone.csv", index=False)
     factor_rows(found.engines).to_csv(DATA / "engine_factors.csv", index=False)
     write_links(DATA / "links.csv", link_figures(folder, found.layers, found.linear))
     rows = pd.DataFrame(held_out_rows(found, folder), columns=COLUMNS)

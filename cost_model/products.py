@@ -5,7 +5,7 @@ import numpy as np
 from cost_model.arrays import FloatArray
 from cost_model.roofline import roofline_s
 from cost_model.work import matrix_work
-from profiles.coefficients import load_product_coefficients
+from profiles.coefficients import load_coefficients_alone
 from profiles.errors import MissingProfileError
 from profiles.formats import Format
 from profiles.gpus import Gpu
@@ -28,7 +28,7 @@ def matrix_product_s(
     Parameters
     ----------
     gpu, engine, kernel_name, format
-        What runs it, as in ``profiles/data/product_coefficients.csv``.
+        What runs it, as in ``profiles/data/coefficients_alone.csv``.
     rows
         Rows of activations, shape (M,).
     num_inputs, num_outputs
@@ -40,7 +40,7 @@ def matrix_product_s(
     MissingProfileError
         When the kernel's products were never timed on this GPU.
     """
-    known = load_product_coefficients()
+    known = load_coefficients_alone()
     found = known.get((gpu.name, engine, kernel_name, format.name))
     if found is None:
         has = ", ".join(sorted({f"{g} {e} {k} {f}" for g, e, k, f in known}))

@@ -8,7 +8,7 @@ from profiles.catalogue import optional_float, read_rows
 from profiles.errors import InputError
 from profiles.units import US
 
-__all__ = ["Coefficients", "coefficients_for", "load_coefficients", "load_product_coefficients"]
+__all__ = ["Coefficients", "coefficients_for", "load_coefficients", "load_coefficients_alone"]
 
 _SHARES = ("compute_share", "memory_share", "cache_share", "attention_share")
 _POSITIVE = (*_SHARES, "sharpness", "host_sharpness")
@@ -192,13 +192,13 @@ def load_coefficients() -> Mapping[tuple[str, str, str, str], Coefficients]:
 
 
 @cache
-def load_product_coefficients() -> Mapping[tuple[str, str, str, str], Coefficients]:
+def load_coefficients_alone() -> Mapping[tuple[str, str, str, str], Coefficients]:
     """
-    Coefficients of single matrix products, by (GPU, engine, kernel, format).
+    Coefficients of kernels that were timed alone, by (GPU, engine, kernel, format).
 
-    They were timed alone; in a layer of a model a kernel reaches less.
+    Matrix products, and layers without their attention; in a whole layer a kernel reaches less.
     """
-    return _by_key("product_coefficients.csv")
+    return _by_key("coefficients_alone.csv")
 
 
 def _by_key(file_name: str) -> Mapping[tuple[str, str, str, str], Coefficients]:

@@ -35,7 +35,7 @@ __all__ = [
     "coefficient_rows",
     "factor_rows",
     "judge_layers",
-    "product_rows",
+    "rows_alone",
 ]
 
 FullCoefficients = Mapping[str, Coefficients]
@@ -60,6 +60,7 @@ PRODUCTS = {
     ("H200", "cublas", "w16a16"): (_VLLM, "none"),
 }
 TODAY = "vllm-0.33"
+VIDUR = "sarathi/vllm kernels (Vidur)"  # layers without attention
 ATTENTION_GPUS = ("A100-80G-SXM", "H100-SXM", "H200", "L40S")
 
 
@@ -203,12 +204,12 @@ def _ratios(products: dict[tuple[str, str], Judged]) -> dict[tuple[str, str], Ke
     }
 
 
-def product_rows(products: Mapping[tuple[str, str], Judged]) -> list[Coefficients]:
-    """Coefficients of single matrix products, under the engine that timed them."""
-    rows = []
-    for judged in products.values():
-        engine = judged.coefficients.fitted_on.partition(",")[0]
-        rows.append(replace(judged.coefficients, engine=engine))
+def rows_alone(found: Calibration) -> list[Coefficients]:
+    """Coefficients of kernels timed alone, under the engine that timed them."""
+    rows = [replace(judged.alone, engine=VIDUR) for judged in found.linear.values()]
+    for judged in found.products.values():
+        engine = judged.alone.fitted_on.partition(",")[0]
+        rows.append(replace(judged.alone, engine=engine))
     return sorted(rows, key=lambda c: (c.engine, c.gpu, c.format))
 
 

@@ -70,12 +70,10 @@ def _mean(fitted: Mapping[str, Coefficients], names: list[str], field: str) -> f
 
 def judge_classes(judged: Mapping[str, Judged]) -> dict[str, PhaseErrors]:
     """What class coefficients miss on each GPU when it is left out, by GPU."""
-    fitted = {gpu: each.coefficients for gpu, each in judged.items()}
+    fitted = {gpu: each.alone for gpu, each in judged.items()}
     found = {}
     for fold, (name, each) in enumerate(judged.items()):
-        guess = class_coefficients(find_gpu(name), each.coefficients, fitted)
-        if not each.has_attention:
-            guess = replace(guess, host_floor_s=0.0)
+        guess = class_coefficients(find_gpu(name), each.alone, fitted)
         ratios = each.points.seconds / predicted_s(
             each.points, replace(each.fit, coefficients=guess)
         )

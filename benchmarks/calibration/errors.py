@@ -12,6 +12,7 @@ from profiles.coefficients import Coefficients
 
 __all__ = [
     "ASSUMED_INTERVAL",
+    "FEW_POINTS",
     "HELD_OUT",
     "PhaseErrors",
     "Split",
@@ -27,6 +28,7 @@ __all__ = [
 MIN_POINTS_FOR_INTERVAL = 19  # with fewer, 5 % beyond either end is less than one point
 TAIL = 0.05
 HELD_OUT = "held-out points"
+FEW_POINTS = "half to twice, and all of too few points"
 # Of numbers that rest on a ratio nobody measured on such a GPU: half to twice the time.
 ASSUMED_INTERVAL = (0.5, 2.0)
 
@@ -70,6 +72,11 @@ class PhaseErrors:
     def interval(self, *, decode: bool) -> tuple[float, float] | None:
         """Factors between which 90 % of the ratios of a phase lie; None with too few points."""
         return interval_of(self.ratios[self.is_decode == decode])
+
+    def wide(self, *, decode: bool) -> tuple[float, float]:
+        """What is assumed where there are too few points, and wide enough for all there are."""
+        ratios = [*self.ratios[self.is_decode == decode].tolist(), *ASSUMED_INTERVAL]
+        return min(ratios), max(ratios)
 
     def coverage(self, *, decode: bool) -> float | None:
         """
@@ -156,12 +163,12 @@ def with_errors(coefficients: Coefficients, num_points: int, errors: PhaseErrors
         decode_p90=errors.p90(decode=True),
         prefill_p90=errors.p90(decode=False),
     )
-    decode, prefill = errors.interval(decode=True), errors.interval(decode=False)
-    if decode is None and prefill is None:
-        return found
-    missing = "; decode assumed" if decode is None else "; prefill assumed"
-    basis = HELD_OUT if decode and prefill else HELD_OUT + missing
-    return with_intervals(found, decode or ASSUMED_INTERVAL, prefill or ASSUMED_INTERVAL, basis)
+    ends = errors.interval(decode=True), errors.interval(decode=False)
+    basis = HELD_OUT if None not in ends else FEW_POINTS
+    decode, prefill = (
+        known or errors.wide(decode=phase) for known, phase in zip(ends, (True, False), strict=True)
+    )
+    return with_intervals(found, decode, prefill, basis)
 
 
 def with_intervals(

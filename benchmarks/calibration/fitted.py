@@ -44,14 +44,14 @@ class Judged:
         On points kept out.
     points
         What was fitted.
-    has_attention
-        Whether the points are whole layers.
+    alone
+        What was fitted to the points, without what completes it.
     """
 
     fit: Fit
     errors: PhaseErrors
     points: Points
-    has_attention: bool
+    alone: Coefficients
 
     @property
     def coefficients(self) -> Coefficients:
@@ -70,11 +70,12 @@ def _judged(
     fitted = partial(fit, start=begin, priors=priors, joint_share=joint_share)
     errors = held_out(points, splits, fitted)
     found = fitted(points)
+    coefficients = with_errors(found.coefficients, len(points), errors)
     return Judged(
-        fit=replace(found, coefficients=with_errors(found.coefficients, len(points), errors)),
+        fit=replace(found, coefficients=coefficients),
         errors=errors,
         points=points,
-        has_attention=bool((points.work.cache_bytes > 0).any()),
+        alone=coefficients,
     )
 
 

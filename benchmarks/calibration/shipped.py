@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.calibration.assemble import PRODUCTS
+from benchmarks.calibration.assemble import PRODUCTS, VIDUR
 from benchmarks.calibration.fitted import MIN_GEMM_WEIGHTS
 from benchmarks.calibration.fitting import Fit, predicted_s
 from benchmarks.calibration.points import (
@@ -18,9 +18,9 @@ from benchmarks.calibration.points import (
     linear_points,
     read_rows,
 )
-from benchmarks.calibration.whole_models import FAMILIES, OF_VLLM, runs_of, runs_s
+from benchmarks.calibration.whole_models import FAMILIES, runs_of, runs_s
 from cost_model.arrays import FloatArray
-from profiles.coefficients import Coefficients, load_coefficients, load_product_coefficients
+from profiles.coefficients import Coefficients, load_coefficients, load_coefficients_alone
 from profiles.gpus import find_gpu
 from profiles.links import default_link
 
@@ -131,10 +131,10 @@ def _layers(layers: pd.DataFrame) -> Iterator[Group]:
 def _linear(layers: pd.DataFrame) -> Iterator[Group]:
     """Vidur times kernels of one GPU: no all-reduce, no attention, and nothing for the host."""
     for gpu, own in layers[layers["per"] == "layer_no_attention"].groupby("gpu"):
-        known = _known(str(gpu), "vllm", "cublas", "w16a16")
+        known = load_coefficients_alone().get((str(gpu), VIDUR, "cublas", "w16a16"))
         if known is not None:
             alone = _unshared(linear_points(own))
-            yield from _of_points(alone, known, "vllm", "layer without attention (Vidur)")
+            yield from _of_points(alone, known, VIDUR, "layer without attention")
 
 
 def _unshared(points: Points) -> Points:
@@ -153,7 +153,7 @@ def _of_2023(layers: pd.DataFrame) -> Iterator[Group]:
 
 def _products(ops: pd.DataFrame) -> Iterator[Group]:
     for (gpu, kernel, form), (engine, method) in PRODUCTS.items():
-        known = load_product_coefficients().get((gpu, engine, kernel, form))
+        known = load_coefficients_alone().get((gpu, engine, kernel, form))
         own = ops[(ops["gpu"] == gpu) & (ops["engine"] == engine)]
         own = own[own["quant_method"].fillna("none") == method]
         if known is not None and not own.empty:
@@ -162,7 +162,7 @@ def _products(ops: pd.DataFrame) -> Iterator[Group]:
 
 
 def _whole_models(layers: pd.DataFrame) -> Iterator[Group]:
-    for family in (*FAMILIES, *OF_VLLM):
+    for family in FAMILIES:
         rows = family.rows(layers)
         for gpu in sorted(rows["gpu"].unique()):
             known = _known(gpu, family.engine, family.kernel, family.format)
@@ -171,4 +171,4 @@ def _whole_models(layers: pd.DataFrame) -> Iterator[Group]:
             runs = runs_of(rows, gpu)
             phases = {phase: runs.phase == phase for phase in ("decode", "prefill", "e2e")}
             ratios = runs.seconds / runs_s(runs, known)
-            yield from _groups(known, family.prefix, "whole model", ratios, phases)
+            yield from _groups(known, family.engine, "whole model", ratios, phases)

@@ -23,7 +23,6 @@ from profiles.units import US
 
 __all__ = [
     "FAMILIES",
-    "OF_VLLM",
     "EngineFactor",
     "Family",
     "Runs",
@@ -68,11 +67,12 @@ class Family:
     methods: tuple[str, ...]
 
     def rows(self, layers: pd.DataFrame) -> pd.DataFrame:
-        """Its rows of whole models, on GPUs of the catalogue."""
+        """Its rows of whole models, but for those that the source itself calls outliers."""
         chosen = (layers["per"] == "model") & layers["engine"].str.startswith(self.prefix)
         chosen &= layers["quant_method"].fillna("none").isin(self.methods)
         if self.format == "w16a16":
             chosen &= layers["weight_bits"] == 16
+        chosen &= ~layers["note"].fillna("").str.contains("outlier")
         return layers[chosen & layers["gpu"].ne("H100-powercap")]
 
 
@@ -98,15 +98,11 @@ FAMILIES = (
            prefix="FasterTransformer", methods=("W8A8 int8-v2",)),
     Family(engine="tensorrt-llm", kernel="cublas", format="w16a16", prefix="TensorRT-LLM",
            methods=("none",)),
+    Family(engine="vllm-2023", kernel="cublas", format="w16a16", prefix="vllm (Splitwise)",
+           methods=("none",)),
+    Family(engine="vllm-2024", kernel="cublas", format="w16a16", prefix="vLLM",
+           methods=("none", "KV Cache = fp16")),
 )  # fmt: skip
-# vLLM's own whole models: judged, for its layers were timed alone.
-OF_VLLM = tuple(
-    Family(engine="vllm", kernel="cublas", format="w16a16", prefix=prefix, methods=methods)
-    for prefix, methods in (
-        ("vllm (Splitwise)", ("none",)),
-        ("vLLM", ("none", "KV Cache = fp16")),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,4 +361,15 @@ def engine_row(
         basis=f"{full.engine} w16a16 on the same GPU, scaled as whole models on {others}",
         fitted_on="published runs of whole models" if timed else full.fitted_on,
     )
-    return with_errors(row, len(factor.errors.ratios) if timed else 0, factor.errors)
+    found = with_errors(row, len(factor.models), factor.errors)
+    if timed:
+        return found
+    return replace(
+        found,
+        num_points=0,
+        decode_mape=None,
+        prefill_mape=None,
+        decode_p90=None,
+        prefill_p90=None,
+        interval_basis=f"{found.interval_basis} of {others}",
+    )
