@@ -21,10 +21,10 @@ __all__ = ["LOW_POWER", "class_coefficients", "judge_classes"]
 
 LOW_POWER = ("T4", "L4")  # 70 and 72 W
 _OLD = ("Pascal", "Volta", "Turing")
-_OF_POWER = ("compute_share", "attention_share", "layer_overhead_s")
+_OF_POWER = ("compute_share", "layer_overhead_s")
+_OF_ATTENTION = ("attention_share", "cache_share")
 _OF_GENERATION = (
     "memory_share",
-    "cache_share",
     "activation_factor",
     "half_tokens",
     "wave_share",
@@ -53,12 +53,19 @@ def class_coefficients(
     power = [o.name for o in others if (o.name in LOW_POWER) == (gpu.name in LOW_POWER)]
     old = gpu.architecture in _OLD
     generation = [o.name for o in others if (o.architecture in _OLD) == old]
+    # Attention was timed in another engine than the rest of some layers.
+    alike = [name for name in generation if fitted[name].fitted_on == like.fitted_on]
+    attention = alike or generation
     found = {
         name: _mean(fitted, names, name)
-        for fields, names in ((_OF_POWER, power), (_OF_GENERATION, generation))
+        for fields, names in (
+            (_OF_POWER, power),
+            (_OF_GENERATION, generation),
+            (_OF_ATTENTION, attention),
+        )
         for name in fields
     }
-    found["group_penalty"] = mean(fitted[name].group_penalty for name in generation)
+    found["group_penalty"] = mean(fitted[name].group_penalty for name in attention)
     return replace(like, gpu=gpu.name, **found)  # type: ignore[arg-type]
 
 
@@ -70,10 +77,12 @@ def _mean(fitted: Mapping[str, Coefficients], names: list[str], field: str) -> f
 
 def judge_classes(judged: Mapping[str, Judged]) -> dict[str, PhaseErrors]:
     """What class coefficients miss on each GPU when it is left out, by GPU."""
-    fitted = {gpu: each.alone for gpu, each in judged.items()}
+    whole = {gpu: each.coefficients for gpu, each in judged.items()}
+    alone = {gpu: each.alone for gpu, each in judged.items()}
     found = {}
     for fold, (name, each) in enumerate(judged.items()):
-        guess = class_coefficients(find_gpu(name), each.alone, fitted)
+        others = whole if each.alone == each.coefficients else alone
+        guess = class_coefficients(find_gpu(name), each.alone, others)
         ratios = each.points.seconds / predicted_s(
             each.points, replace(each.fit, coefficients=guess)
         )

@@ -63,11 +63,9 @@ def held_out_rows(found: Calibration, folder: Path) -> list[Row]:
     for factor in found.engines:
         engine = f"{factor.engine} {factor.kernel}"
         gpu = factor.gpu or " ".join(factor.timed_on)
-        rows += _rows(
-            "whole models", gpu, engine, factor.format, "a fifth of the models", factor.errors
-        )
+        rows += _rows("whole models", gpu, engine, factor.format, factor.left_out, factor.errors)
         if factor.has_medians:
-            left = "a fifth of the models, median run of each"
+            left = f"{factor.left_out}, median run of each model"
             rows += _rows("whole models", gpu, engine, factor.format, left, factor.medians())
     return rows
 

@@ -230,6 +230,12 @@ class EngineFactor:
         """Whether models ran several times on one GPU."""
         return self.gpu is not None and len(self.models) > 3 * len(np.unique(self.models))
 
+    @property
+    def left_out(self) -> str:
+        """What the fits that judge it left out."""
+        few = len(np.unique(self.models)) < _FOLDS
+        return "a fifth of the runs" if few else "a fifth of the models"
+
     def medians(self) -> PhaseErrors:
         """The run of median ratio of each model and phase."""
         errors, picked = self.errors, []
@@ -255,25 +261,31 @@ class EngineFactor:
         )
 
 
+def _folds(runs: Sequence[Runs]) -> list[NDArray[np.int64]]:
+    """The split that each run is kept out of: a fifth of the models, or of the runs of few."""
+    models = np.unique(np.concatenate([each.model for each in runs]))
+    if len(models) < _FOLDS:
+        return [np.arange(len(each.model)) % _FOLDS for each in runs]
+    order = np.random.default_rng(0).permutation(len(models)) % _FOLDS
+    fold_of = dict(zip(models, order, strict=True))
+    return [np.array([fold_of[model] for model in each.model]) for each in runs]
+
+
 def _factor(
     family: Family, gpu: str | None, runs: Sequence[Runs], full: FullCoefficients
 ) -> EngineFactor:
-    models = np.unique(np.concatenate([each.model for each in runs]))
-    fold_of = dict(
-        zip(models, np.random.default_rng(0).permutation(len(models)) % _FOLDS, strict=True)
-    )
-    ratios, phases, folds, ran = [], [], [], []
-    for fold in range(min(_FOLDS, len(models))):
-        inside = [[fold_of[m] != fold for m in each.model] for each in runs]
-        factor = _fitted(family, gpu, runs, full, inside)
-        for each, kept in zip(runs, inside, strict=True):
-            out = ~np.array(kept)
+    ratios, phases, ran, kept_out = [], [], [], []
+    folds = _folds(runs)
+    for fold in range(_FOLDS):
+        out = [each == fold for each in folds]
+        factor = _fitted(family, gpu, runs, full, [~each for each in out])
+        for each, own in zip(runs, out, strict=True):
             found = each.seconds / runs_s(each, factor.of(full[each.gpu]))
-            ratios.append(found[out])
-            phases.append(each.is_decode[out])
-            ran.append(each.model[out])
-            folds.append(np.full(out.sum(), fold))
-    errors = PhaseErrors(*map(np.concatenate, (ratios, phases, folds)))
+            ratios.append(found[own])
+            phases.append(each.is_decode[own])
+            ran.append(each.model[own])
+            kept_out.append(np.full(own.sum(), fold))
+    errors = PhaseErrors(*map(np.concatenate, (ratios, phases, kept_out)))
     everything = [np.ones(len(each.seconds), dtype=bool) for each in runs]
     fitted = _fitted(family, gpu, runs, full, everything)
     return replace(fitted, errors=errors, models=np.concatenate(ran))
