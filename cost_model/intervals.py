@@ -44,7 +44,7 @@ class TimeInterval(NamedTuple):
 
 
 # Between every second point of published layers (T4, L4, V100, A100), log-log interpolation.
-TABLES = TimeInterval(0.91, 1.09, "every second point of published tables")
+TABLES = TimeInterval(0.93, 1.06, "every second point of published tables")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

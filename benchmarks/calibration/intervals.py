@@ -19,11 +19,12 @@ from benchmarks.calibration.errors import (
 )
 from benchmarks.calibration.fitted import Judged
 from benchmarks.calibration.fitting import predicted_s
+from benchmarks.calibration.points import BoolArray
 from benchmarks.calibration.transfer import NOT_HELD_OUT
 from cost_model.arrays import FloatArray
 from profiles.coefficients import Coefficients
 
-__all__ = ["completed_intervals"]
+__all__ = ["carried_intervals", "completed_intervals"]
 
 _CLASS = "16-bit layers with each GPU left out"
 _CARRIED = "low-bit matrix products with the ratio of another GPU"
@@ -50,14 +51,33 @@ def completed_intervals(
     products
         Fits to matrix products by (GPU, format).
     """
-    carried = list(_carried(products))
-    class_, low_bit = {}, {}
-    for decode in (True, False):
-        pooled = np.concatenate([e.ratios[e.is_decode == decode] for e in classes.values()])
-        class_[decode] = _hull(interval_of(pooled))
-        pooled = np.concatenate([ratios[phase == decode] for ratios, phase in carried])
-        low_bit[decode] = _hull(interval_of(pooled), class_[decode])
+    class_ = {
+        decode: _hull(
+            interval_of(np.concatenate([e.ratios[e.is_decode == decode] for e in classes.values()]))
+        )
+        for decode in (True, False)
+    }
+    low_bit = carried_intervals(products)
     return [_completed(each, class_, low_bit) for each in coefficients]
+
+
+def carried_intervals(products: Products) -> dict[str, dict[bool, Interval]]:
+    """
+    Intervals of low-bit products predicted with the ratio of another GPU, by format and phase.
+
+    A format that was timed on one GPU alone takes those of all formats together.
+    """
+    carried = list(_carried(products))
+    forms = dict.fromkeys(form for _, form in products if form != _FULL)
+    found = {}
+    for form in forms:
+        own = [(r, side) for name, r, side in carried if name == form]
+        every = own or [(r, side) for _, r, side in carried]
+        found[form] = {
+            decode: _hull(interval_of(np.concatenate([r[side == decode] for r, side in every])))
+            for decode in (True, False)
+        }
+    return found
 
 
 def _hull(*intervals: Interval | None) -> Interval:
@@ -67,18 +87,22 @@ def _hull(*intervals: Interval | None) -> Interval:
 
 
 def _completed(
-    each: Coefficients, class_: Mapping[bool, Interval], low_bit: Mapping[bool, Interval]
+    each: Coefficients,
+    class_: Mapping[bool, Interval],
+    low_bit: Mapping[str, Mapping[bool, Interval]],
 ) -> Coefficients:
     if each.interval_basis != NOT_HELD_OUT:
         return each
     if "assumed" in each.basis or each.engine not in MODERN:
         return with_intervals(each, ASSUMED_INTERVAL, ASSUMED_INTERVAL, "assumed")
-    known, basis = (class_, _CLASS) if each.format == _FULL else (low_bit, _CARRIED)
-    return with_intervals(each, known[True], known[False], basis)
+    if each.format == _FULL:
+        return with_intervals(each, class_[True], class_[False], _CLASS)
+    known = low_bit[each.format]
+    return with_intervals(each, known[True], known[False], _CARRIED)
 
 
-def _carried(products: Products) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Ratios and phases of the products of each GPU, predicted with another's low-bit ratio."""
+def _carried(products: Products) -> Iterator[tuple[str, FloatArray, BoolArray]]:
+    """Formats, ratios and phases of the products of each GPU, predicted with another's low-bit ratio."""
     for (gpu, form), judged in products.items():
         for (other, like), source in products.items():
             if form == _FULL or like != form or other == gpu:
@@ -92,4 +116,4 @@ def _carried(products: Products) -> Iterator[tuple[FloatArray, FloatArray]]:
             guess = replace(low, gpu=gpu, **shares)
             points = judged.points
             predicted = predicted_s(points, replace(judged.fit, coefficients=guess))
-            yield points.seconds / predicted, points.is_decode
+            yield form, points.seconds / predicted, points.is_decode

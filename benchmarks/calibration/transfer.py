@@ -230,17 +230,10 @@ def pascal_kernels(
     return found
 
 
+_INTERVALS = ("decode_low", "decode_high", "prefill_low", "prefill_high", "interval_basis")
 _ERRORS = (
-    "num_points",
-    "decode_mape",
-    "prefill_mape",
-    "decode_p90",
-    "prefill_p90",
-    "decode_low",
-    "decode_high",
-    "prefill_low",
-    "prefill_high",
-    "interval_basis",
+    *("num_points", "decode_mape", "prefill_mape", "decode_p90", "prefill_p90"),
+    *_INTERVALS,
 )
 
 # gptq_gemm works on CUDA cores for few rows and unpacks to 16 bits for many. Beside fp16,
@@ -313,8 +306,11 @@ def _low_bit(full: Coefficients, kernel: Kernel, ratio: KernelRatio) -> Coeffici
         if assumed
         else f"w16a16 on the same GPU, scaled as matrix products on {ratio.on_gpu}",
     )
-    if ratio.fitted is None or ratio.on_gpu != full.gpu:
+    if ratio.fitted is None or ratio.on_gpu not in (full.gpu, SIBLINGS.get(full.gpu)):
         return scaled
+    if ratio.on_gpu != full.gpu:
+        intervals = {name: getattr(ratio.fitted, name) for name in _INTERVALS}
+        return replace(scaled, **intervals)  # of the same chip
     return replace(scaled, **{name: getattr(ratio.fitted, name) for name in _ERRORS})
 
 
