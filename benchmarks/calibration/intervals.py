@@ -102,7 +102,7 @@ def _completed(
 
 
 def _carried(products: Products) -> Iterator[tuple[str, FloatArray, BoolArray]]:
-    """Formats, ratios and phases of the products of each GPU, predicted with another's low-bit ratio."""
+    """Format, ratios and phases of the products of a GPU, predicted with another's ratio."""
     for (gpu, form), judged in products.items():
         for (other, like), source in products.items():
             if form == _FULL or like != form or other == gpu:
