@@ -70,6 +70,9 @@ bench-profiling: $(VENV)/dev.stamp  ## measure on this CPU how well profiles rep
 calibrate: $(VENV)/dev.stamp  ## refit the latency model to measurements (HETPLAN_MEASUREMENTS=folder)
 	@$(BIN)/python -m benchmarks.calibrate
 
+accuracy: $(VENV)/dev.stamp  ## hold the latency model against every measured row into docs/accuracy.md
+	@$(BIN)/python -m benchmarks.accuracy
+
 tables: $(VENV)/dev.stamp  ## rewrite the shipped cost tables from the calibrated model
 	@$(BIN)/python -m benchmarks.tables
 

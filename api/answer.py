@@ -124,11 +124,18 @@ def evaluation_answer(
 
 def _common(prepared: Prepared, plan: Plan | None, evaluation: Evaluation | None) -> dict[str, Any]:
     """The fields that all answers share and that need no search."""
-    planned: dict[str, Any] = {"plan": None, "metrics": None, "stages": [], "bottlenecks": None}
+    planned: dict[str, Any] = {
+        "plan": None,
+        "metrics": None,
+        "intervals": None,
+        "stages": [],
+        "bottlenecks": None,
+    }
     if plan is not None and evaluation is not None:
         planned = {
             "plan": spec_from_plan(plan, evaluation.stages, prepared),
             "metrics": parts.metrics(prepared, evaluation),
+            "intervals": parts.intervals(prepared, plan, evaluation),
             "stages": parts.stage_reports(prepared, plan, evaluation),
             "bottlenecks": parts.bottlenecks(evaluation),
         }

@@ -1,6 +1,7 @@
 """Pieces of an answer: base units to the field's, indices to names."""
 
 from collections import Counter
+from typing import overload
 
 from api.limit_words import Field, field_of, increase_percent
 from api.plans import spec_from_plan
@@ -9,12 +10,22 @@ from api.schemas import answer as out
 from api.schemas.calibration import CalibrationUse, FactorSpec
 from profiles.calibration import FactorKey
 from profiles.units import GIB, MS
-from solver import Evaluation, Memory, Plan, StageReport, binding_limits, pace_of, score
+from solver import (
+    Evaluation,
+    Memory,
+    Plan,
+    StageReport,
+    binding_limits,
+    pace_of,
+    plan_intervals,
+    score,
+)
 from solver.check import TOLERANCE
 
 __all__ = [
     "bottlenecks",
     "comparison",
+    "intervals",
     "limit_reports",
     "metrics",
     "sources",
@@ -66,6 +77,30 @@ def metrics(prepared: Prepared, evaluation: Evaluation) -> out.Metrics:
         gpus=evaluation.gpus,
         stages=len(evaluation.stages),
     )
+
+
+def intervals(prepared: Prepared, plan: Plan, evaluation: Evaluation) -> out.Intervals | None:
+    """How far the values of a plan may be off; None where nothing says how far its times may."""
+    groups = prepared.background.time_groups
+    if not groups:
+        return None
+    found = plan_intervals(prepared.problem, plan, evaluation, groups)
+
+    return out.Intervals(
+        ttft_ms=_interval(found["ttft_s"], MS),
+        tpot_ms=_interval(found["tpot_s"], MS),
+        batch_latency_s=_interval(found["batch_latency_s"]),
+        latency_s=_interval(found["latency_s"]),
+        throughput_tokens_per_s=_interval(found["throughput_tokens_per_s"]),
+    )
+
+
+@overload
+def _interval(ends: tuple[float, float], unit: float = 1.0) -> out.IntervalReport: ...
+@overload
+def _interval(ends: None) -> None: ...
+def _interval(ends: tuple[float, float] | None, unit: float = 1.0) -> out.IntervalReport | None:
+    return None if ends is None else out.IntervalReport(low=ends[0] / unit, high=ends[1] / unit)
 
 
 def stage_reports(
@@ -203,6 +238,9 @@ def sources(prepared: Prepared) -> out.Sources:
                 kernel=use.kernel,
                 decode_error=use.decode_error,
                 prefill_error=use.prefill_error,
+                decode_interval=_interval(use.decode_interval),
+                prefill_interval=_interval(use.prefill_interval),
+                interval_basis=use.interval_basis,
                 basis=use.basis,
             )
             for use in background.kernels

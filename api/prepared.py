@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cost_model.intervals import TimeGroup
 from cost_model.uncertainty import ErrorTerm
 from profiles.calibration import Calibration
 from solver import (
@@ -25,6 +26,7 @@ class KernelUse:
     The kernel by which a GPU type runs a format.
 
     The errors are those of the latency model, None where unknown; ``basis`` says what it rests on.
+    The intervals are its 90 % intervals, factors low and high of a time; None without a model.
     """
 
     gpu: str
@@ -33,6 +35,9 @@ class KernelUse:
     decode_error: float | None = None
     prefill_error: float | None = None
     basis: str = ""
+    decode_interval: tuple[float, float] | None = None
+    prefill_interval: tuple[float, float] | None = None
+    interval_basis: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,8 @@ class Background:
         Weakest provenance of the times; where quality figures come from.
     times_by_source
         Number of times by provenance; empty in the coefficient form.
+    time_groups
+        Times by the error they share; empty in the coefficient form.
     quality_limit
         How the quality limit was set: ``asked``, ``uniform 4 bits`` (the default) or ``none``.
     quality_in_percent
@@ -100,6 +107,7 @@ class Background:
     source: str
     quality_source: str
     times_by_source: Mapping[str, int] = field(default_factory=dict)
+    time_groups: tuple[TimeGroup, ...] = ()
     quality_limit: str
     quality_in_percent: bool = False
     warnings: tuple[str, ...] = ()

@@ -61,6 +61,7 @@ def gpu_of_device(device: "CpuDevice | CudaDevice", name: str | None) -> Gpu:
             memory_bytes=device.memory_bytes,
             memory_bytes_per_s=1.0,  # not asked for: nothing here is priced by the model
             fp16_flops=1.0,
+            multiprocessors=1,
             int8_ops=None,
             link=pcie_of(device.compute_capability).name,
             source="this machine",

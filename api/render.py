@@ -18,6 +18,7 @@ from api.render_why import what_if_lines, why_lines
 from api.schemas.answer import (
     AnswerBase,
     EvaluationAnswer,
+    Intervals,
     KernelReport,
     PlanAnswer,
     PriceReport,
@@ -160,6 +161,8 @@ def _source_notes(answer: AnswerBase) -> Iterator[tuple[str, str]]:
     used = {(s.gpu, name) for s in answer.stages for name in s.layers_per_format}
     kernels = [use for use in sources.kernels if (use.gpu, use.format) in used]
     yield "times", "; ".join((_times(sources), *_errors(sources.times, kernels)))
+    if answer.intervals is not None:
+        yield "90 %", _intervals(answer.intervals)
     if sources.calibrated is not None:
         yield "calibrated", _calibrated(sources.calibrated, used)
     yield "quality", sources.quality
@@ -169,6 +172,16 @@ def _source_notes(answer: AnswerBase) -> Iterator[tuple[str, str]]:
     prices = [use for use in sources.prices if use.what in places or not places]
     if prices:
         yield "prices", "; ".join(map(_price, prices))
+
+
+def _intervals(found: Intervals) -> str:
+    """Between what the times are expected to lie; TPOT only where tokens are decoded."""
+    latency, ttft, tpot = found.latency_s, found.ttft_ms, found.tpot_ms
+    parts = [f"latency {latency.low:.3g} to {latency.high:.3g} s"]
+    parts.append(f"TTFT {ttft.low:,.0f} to {ttft.high:,.0f} ms")
+    if tpot.high:
+        parts.append(f"TPOT {tpot.low:.3g} to {tpot.high:.3g} ms")
+    return ", ".join(parts)
 
 
 def _times(sources: Sources) -> str:

@@ -1,7 +1,7 @@
 """From the data of a request to the problem that the solver gets."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -305,6 +305,7 @@ def _background(
         ),
         source=built.source.label,
         times_by_source=built.times_by_source,
+        time_groups=built.time_groups,
         quality_source=built.quality_source,
         quality_limit=how,
         quality_in_percent=request.limits.quality_loss_nats is None,
@@ -317,17 +318,19 @@ def _background(
 def _kernels(built: BuiltProblem) -> tuple[KernelUse, ...]:
     uses = []
     for (gpu, name), kernel in built.kernels.items():
+        use = KernelUse(gpu=gpu, format=name, kernel=kernel)
         error = built.errors.get((gpu, name))
-        uses.append(
-            KernelUse(
-                gpu=gpu,
-                format=name,
-                kernel=kernel,
-                decode_error=None if error is None else error.decode,
-                prefill_error=None if error is None else error.prefill,
-                basis="" if error is None else error.basis,
+        if error is not None:
+            use = replace(
+                use,
+                decode_error=error.decode,
+                prefill_error=error.prefill,
+                basis=error.basis,
+                decode_interval=error.decode_interval,
+                prefill_interval=error.prefill_interval,
+                interval_basis=error.interval_basis,
             )
-        )
+        uses.append(use)
     return tuple(uses)
 
 

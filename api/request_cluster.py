@@ -65,6 +65,7 @@ def _own_gpu(spec: OwnGpuSpec) -> Gpu:
         memory_bytes=round(spec.memory_gib * GIB),
         memory_bytes_per_s=spec.memory_gb_per_s * GB,
         fp16_flops=spec.fp16_tflops * TERA,
+        multiprocessors=1,  # no model asks for them: own tables alone price these
         int8_ops=None,
         link=pcie_of(capability).name,
         source="request",

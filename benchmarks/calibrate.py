@@ -1,22 +1,33 @@
 """
 Fit the latency model to published measurements: ``python -m benchmarks.calibrate``.
 
-The folder of measurements is named by HETPLAN_MEASUREMENTS. Writes
-``profiles/data/coefficients.csv`` and the fitted figures of ``links.csv``, and prints the errors
-on points that took no part in the fit.
+The folder of measurements is named by HETPLAN_MEASUREMENTS. Writes ``coefficients.csv``,
+``coefficients_alone.csv``, ``engine_factors.csv`` and the fitted figures of ``links.csv`` in
+``profiles/data``, and ``docs/held_out.csv``: the errors on points that took
+no part in a fit, which it also prints. It takes some minutes.
 """
 
 import os
 import sys
 from pathlib import Path
 
-from benchmarks.calibration.assemble import Calibration, calibrate, coefficient_rows
+import pandas as pd
+
+from benchmarks.calibration.assemble import (
+    Calibration,
+    calibrate,
+    coefficient_rows,
+    factor_rows,
+    rows_alone,
+)
 from benchmarks.calibration.fitted import Judged
+from benchmarks.calibration.held_out import COLUMNS, held_out_rows
 from benchmarks.calibration.links import link_figures, write_links
 
 __all__ = ["main", "report"]
 
 DATA = Path(__file__).parents[1] / "profiles" / "data"
+HELD_OUT_FILE = Path(__file__).parents[1] / "docs" / "held_out.csv"
 _HEAD = f"{'':34}{'decode':^17}{'prefill':^17}\n{'':34}" + f"{'MAPE':>8}{'P90':>8} " * 2
 
 
@@ -30,13 +41,27 @@ def _line(title: str, judged: Judged) -> str:
 
 def report(found: Calibration) -> str:
     """The table of errors, mean and 90th percentile, per GPU and phase."""
-    lines = [_HEAD, "whole layers, fp16, judged on every second point"]
+    lines = [
+        _HEAD,
+        "whole layers, fp16, each model left out, or every second point where there is but one",
+    ]
     lines += [_line(f"  {gpu}", judged) for gpu, judged in found.layers.items()]
     lines += ["layers without attention, fp16, each model left out"]
     lines += [_line(f"  {gpu}", judged) for gpu, judged in found.linear.items()]
-    lines += ["matrix products, judged on every second point"]
+    lines += ["matrix products of 15 million weights and more, a fifth of the shapes left out"]
     lines += [_line(f"  {gpu} {form}", judged) for (gpu, form), judged in found.products.items()]
     return "\n".join(lines)
+
+
+def write(found: Calibration, folder: Path) -> None:
+    """Write every table of fitted figures."""
+    coefficient_rows(found.coefficients).to_csv(DATA / "coefficients.csv", index=False)
+    alone = coefficient_rows(rows_alone(found))
+    alone.to_csv(DATA / "coefficients_alone.csv", index=False)
+    factor_rows(found.engines).to_csv(DATA / "engine_factors.csv", index=False)
+    write_links(DATA / "links.csv", link_figures(folder, found.layers, found.linear))
+    rows = pd.DataFrame(held_out_rows(found, folder), columns=COLUMNS)
+    rows.to_csv(HELD_OUT_FILE, index=False)
 
 
 def main() -> int:
@@ -45,9 +70,8 @@ def main() -> int:
     if not folder or not (Path(folder) / "layers.csv").is_file():
         print("Set HETPLAN_MEASUREMENTS to the folder that holds layers.csv.", file=sys.stderr)
         return 2
-    found = calibrate(Path(folder))
-    coefficient_rows(found.coefficients).to_csv(DATA / "coefficients.csv", index=False)
-    write_links(DATA / "links.csv", link_figures(Path(folder), found.layers, found.linear))
+    found = calibrate(Path(folder), tell=lambda step: print(step, file=sys.stderr, flush=True))
+    write(found, Path(folder))
     print(report(found))
     print(f"{len(found.coefficients)} coefficients in {DATA / 'coefficients.csv'}")
     return 0

@@ -1,20 +1,34 @@
 r"""
 The calibrated latency model of one layer: a roofline with reachable shares of peak.
 
-With W weights read at b bits, F multiply-adds, H bytes of residual stream, K bytes of KV cache,
-g query heads per KV head, A FLOP of attention over s tokens, peak P and bandwidth B of a GPU::
+Each matrix product of m rows with a matrix of k inputs and n outputs, weights of b bits, on a GPU
+of S multiprocessors, peak P and bandwidth B::
 
-    compute    Tc = 2 (F + half_tokens * W) / (P * compute_share)
-    weights    Tw = W * b / 8 / (B * memory_share)
-    matrices   Tm = (Tc^(1+p) + Tw^(1+p))^(1/(1+p))                       p = sharpness
+    tiles      blocks of t x 128 outputs, t = m rounded up to a power of two, 16 to 128
+    waves      w = ceil(ceil(m/t) ceil(n/128) / S) * t * 128 * S / (m n), the padded share
+    compute    Tc = 2 n k (m w^wave_share + half_tokens) / (P * compute_share)
+    memory     Tw = (n k b / 8 * narrow * step + 2 m (n + k)) / (B * memory_share)
+    narrow     1 + narrow_factor * 128 S / n
+    step       1 up to step_rows rows, 1 + step_share beyond, 1 + 2 step_share from twice
+               step_rows to 128 rows: other kernels take over, which read weights more slowly
+    product    Tm = (Tc^(1+p) + Tw^(1+p))^(1/(1+p)) + Ti                  p = sharpness
+    inputs     Ti = 2 m k * input_factor / B, such as to quantise activations
+
+and a layer with products Tm, H bytes of residual stream, K bytes of KV cache, g query heads per KV
+head, A FLOP of attention over s tokens::
+
     cache      Tk = K * g^group_penalty / (B * cache_share)
     attention  Ta = A / (P16 * attention_share) * (1 + attention_half_tokens / s)
     elements   Te = activation_factor * H / (B * cache_share)
-    GPU        Tg = Tm + Tk + Ta + Te + layer_overhead
-    layer      T  = (Tg^q + host_floor^q)^(1/q)                           q = host_sharpness
+    GPU        Tg = sum of Tm + Tk + Ta + Te + layer_overhead
+    host       Th = host_floor + gate_host where the feed-forward network has a gate
+    layer      T  = (Tg^q + Th^q)^(1/q)                                   q = host_sharpness
 
 P is the int8 peak where activations have 8 bits and the GPU has such cores, else the fp16 peak
 P16. All-reduces of tensor parallelism come on top (`cost_model.communication`).
+
+Tiles and waves: NVIDIA, Matrix Multiplication Background User's Guide (2023), "Tile Quantization"
+and "Wave Quantization".
 """
 
 import numpy as np
@@ -27,7 +41,8 @@ from profiles.gpus import Gpu
 
 __all__ = ["peak_ops_per_s", "roofline_s"]
 
-_INT8_BITS = 8
+_INT8_BITS, _BYTES_16_BIT = 8, 2
+_TILE_COLUMNS, _LEAST_TILE_ROWS, _MOST_TILE_ROWS = 128, 16, 128
 
 
 def peak_ops_per_s(gpu: Gpu, format: Format) -> float:  # noqa: A002
@@ -43,6 +58,45 @@ def _soft_max(first: FloatArray, second: FloatArray | float, sharpness: float) -
     smallest = np.minimum(first, second)
     scaled: FloatArray = (1 + (smallest / largest) ** sharpness) ** (1 / sharpness)
     return largest * scaled
+
+
+def _padded_share(rows: FloatArray, columns: FloatArray, num_processors: int) -> FloatArray:
+    """What whole waves of whole tiles compute, over what is asked: at least 1."""
+    power = 2 ** np.ceil(np.log2(rows))
+    tile = np.clip(power, _LEAST_TILE_ROWS, _MOST_TILE_ROWS)
+    tiles = np.ceil(rows / tile) * np.ceil(columns / _TILE_COLUMNS)
+    waves = np.ceil(tiles / num_processors)
+    padded: FloatArray = waves * num_processors * tile * _TILE_COLUMNS / (rows * columns)
+    return padded
+
+
+def _steps(rows: FloatArray, step_rows: float) -> FloatArray:
+    """How many kernels that read more slowly have taken over at so many rows: 0, 1 or 2."""
+    twice = (rows > 2 * step_rows) & (rows <= _MOST_TILE_ROWS)
+    return (rows > step_rows).astype(np.float64) + twice
+
+
+def _products_s(
+    work: LayerWork,
+    gpu: Gpu,
+    format: Format,  # noqa: A002
+    c: Coefficients,
+) -> FloatArray:
+    """Seconds of all matrix products, shape (M,)."""
+    rows, columns, inner = work.product_rows, work.product_columns, work.product_inner
+    matrix = 2 * inner * columns
+    padded = _padded_share(rows, columns, gpu.multiprocessors) ** c.wave_share
+    compute = matrix * (rows * padded + c.half_tokens)
+    compute = compute / (peak_ops_per_s(gpu, format) * c.compute_share)
+    narrow = 1 + c.narrow_factor * _TILE_COLUMNS * gpu.multiprocessors / columns
+    slower = narrow * (1 + c.step_share * _steps(rows, c.step_rows))
+    weight_bytes = matrix / 2 * format.bits_per_weight / 8 * slower
+    operand_bytes = _BYTES_16_BIT * rows * (inner + columns)
+    reading = (weight_bytes + operand_bytes) / (gpu.memory_bytes_per_s * c.memory_share)
+    entering = _BYTES_16_BIT * rows * inner * c.input_factor / gpu.memory_bytes_per_s
+    each = _soft_max(compute, reading, 1 + c.sharpness) + entering
+    total: FloatArray = (work.product_count * each).sum(axis=0)
+    return total
 
 
 def roofline_s(
@@ -71,14 +125,11 @@ def roofline_s(
         Shape (M,); see the formula at the head of this module.
     """
     c = coefficients
-    operations = 2 * (work.multiply_adds + c.half_tokens * work.weights)
-    compute = operations / (peak_ops_per_s(gpu, format) * c.compute_share)
-    weight_bytes = work.weights * format.bits_per_weight / 8
-    reading = weight_bytes / (gpu.memory_bytes_per_s * c.memory_share)
     traffic = work.cache_bytes * work.heads_per_kv_head**c.group_penalty
     traffic = traffic + c.activation_factor * work.hidden_bytes
     moving = traffic / (gpu.memory_bytes_per_s * c.cache_share)
     slowed = 1 + c.attention_half_tokens / work.attention_tokens
     attention = work.attention_flops / (gpu.fp16_flops * c.attention_share) * slowed
-    busy = _soft_max(compute, reading, 1 + c.sharpness) + moving + attention
-    return _soft_max(busy + c.layer_overhead_s, c.host_floor_s, c.host_sharpness)
+    busy = _products_s(work, gpu, format, c) + moving + attention
+    host = c.host_floor_s + c.gate_host_s * work.gates
+    return _soft_max(busy + c.layer_overhead_s, host, c.host_sharpness)

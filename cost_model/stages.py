@@ -85,10 +85,13 @@ class TimeSources:
         decoded.
     num_own
         How many of them come from tables of the request.
+    weakest_of
+        The weakest source of the times of layers by (stage type, format, phase), as indices.
     """
 
     counts: Mapping[Source, int]
     num_own: int
+    weakest_of: Mapping[tuple[int, int, Phase], Source]
 
     @property
     def weakest(self) -> Source:
@@ -157,7 +160,7 @@ def stage_times(
         When a time is neither in a table nor modelled.
     """
     pricing = _Pricing(model, formats, engine, workload, sizes, tables)
-    layers = [pricing.layers(stage) for stage in stages]
+    layers = [pricing.layers(g, stage) for g, stage in enumerate(stages)]
     times = {
         "prefill_s": np.array([prefill for prefill, _ in layers]),
         "decode_s": np.array([decode for _, decode in layers]),
@@ -166,7 +169,10 @@ def stage_times(
         for phase in _PHASES:
             rows = [pricing.end(seconds, phase, stage) for stage in stages]
             times[f"{name}_{phase}_s"] = np.array(rows)
-    return times, TimeSources(counts=dict(pricing.counts), num_own=pricing.num_own)
+    sources = TimeSources(
+        counts=dict(pricing.counts), num_own=pricing.num_own, weakest_of=pricing.weakest_of
+    )
+    return times, sources
 
 
 @dataclass(slots=True)
@@ -181,6 +187,7 @@ class _Pricing:
     tables: CostTables
     counts: Counter[Source] = field(default_factory=Counter)
     num_own: int = 0
+    weakest_of: dict[tuple[int, int, Phase], Source] = field(default_factory=dict)
 
     def tokens(self, phase: Phase) -> Mapping[int, float] | Mapping[float, float]:
         """Prompt lengths or contexts to ask for, and the share of each."""
@@ -201,7 +208,7 @@ class _Pricing:
             self.num_own += answer.num_own
         return answer.seconds
 
-    def layers(self, stage: StageType) -> tuple[FloatArray, FloatArray]:
+    def layers(self, group: int, stage: StageType) -> tuple[FloatArray, FloatArray]:
         """Shapes (F, K, M): prefill and decode."""
         shape = (len(self.formats), len(self.model.kinds), len(self.sizes))
         prefill, decode = np.zeros(shape), np.zeros(shape)
@@ -211,19 +218,27 @@ class _Pricing:
             kernel = stage.kernels[layer_format.name]
             for k, kind in enumerate(self.model.kinds):
                 where = (kind, stage.gpu, self.engine.name, kernel, layer_format, stage.tp)
-                prefill[f, k], decode[f, k] = self.layer((*where, stage.link, self.sizes))
+                on = (*where, stage.link, self.sizes)
+                prefill[f, k], decode[f, k] = self.layer(on, (group, f))
         return prefill, decode
 
-    def layer(self, on: _LayerPlace) -> tuple[FloatArray, FloatArray]:
+    def layer(self, on: _LayerPlace, cell: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
         """Shapes (M,): prefill and decode of one layer."""
 
         def prefill(tokens: float) -> LayerLatency:
-            return prefill_layer_s(*on, int(tokens), self.tables)
+            found = prefill_layer_s(*on, int(tokens), self.tables)
+            return self.noted((*cell, "prefill"), found)
 
         def decode(context: float) -> LayerLatency:
-            return decode_layer_s(*on, context, self.engine.kv_bits, self.tables)
+            found = decode_layer_s(*on, context, self.engine.kv_bits, self.tables)
+            return self.noted((*cell, "decode"), found)
 
         return self.mean("prefill", prefill), self.mean("decode", decode)
+
+    def noted(self, cell: tuple[int, int, Phase], answer: LayerLatency) -> LayerLatency:
+        """The answer, once its weakest source is noted."""
+        self.weakest_of[cell] = max(answer.source, self.weakest_of.get(cell, answer.source))
+        return answer
 
     def end(
         self, seconds: Callable[..., LayerLatency], phase: Phase, stage: StageType

@@ -10,12 +10,13 @@ z and have another of their own for what the carrying over adds.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import log, pi, sqrt
+from math import log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cost_model.answer import FULL_BITS, full_kernel
+from cost_model.intervals import TABLES, time_interval
 from cost_model.lookup import Phase
 from cost_model.stages import StageType
 from profiles.calibration import Calibration, FactorKey
@@ -29,11 +30,8 @@ __all__ = ["ErrorTerm", "TimeError", "error_of", "error_terms"]
 _PHASES: tuple[Phase, ...] = ("prefill", "decode")
 _SAME_GPU = "on the same GPU"
 
-# Mean absolute error of numbers that nobody compared with a measurement, by phase: what class
-# coefficients are asked to reach with a GPU left out.
-_ASSUMED_MAPE: dict[Phase, float] = {"prefill": 0.25, "decode": 0.15}
-# Mean of |z| is sqrt(2 / pi).
-_SIGMA_PER_MAPE = sqrt(pi / 2)
+# Intervals that rest on nothing measured are said to be so by these words of theirs.
+_ASSUMED = ("assumed", "half to twice")
 _QUANTILE_90 = 1.6448536
 
 
@@ -47,7 +45,7 @@ class TimeError:
     sigma
         Standard deviation of ln(true / predicted); a 90 % interval is exp(± 1.645 sigma).
     is_known
-        Whether it was found on points kept out of a fit; else it is assumed.
+        Whether it rests on measured times; else it is assumed.
     shares_full
         Whether the numbers are those of the 16-bit kernel of the same GPU, or were carried over
         from it and compared with nothing.
@@ -96,12 +94,14 @@ def error_of(
     """
     How far the times of a kernel on a GPU may be off.
 
-    From the interval of its factor where a calibration identified it; else from the mean absolute
-    error on points kept out of the fit (`profiles.coefficients`); assumed where there were none:
-    25 % in prefill and 15 % in decode.
+    From the 90 % interval of its factor where a calibration identified it; else from that of the
+    model (`cost_model.intervals`), or of tables where there is no model.
     """
     known = coefficients_for(gpu.name, engine, kernel.kernel, format.name)
-    mape = None if known is None else getattr(known, f"{phase}_mape")
+    interval = TABLES
+    if known is not None:
+        interval = time_interval(gpu, engine, kernel, format, phase)
+    is_known = not interval.basis.startswith(_ASSUMED)
     is_full = format.weight_bits == format.act_bits == FULL_BITS
     key = FactorKey(gpu.name, kernel.kernel, format.name, phase)
     factor = None if calibration is None else calibration.factors.get(key)
@@ -109,9 +109,9 @@ def error_of(
         sigma = log(factor.high / factor.low) / (2 * _QUANTILE_90)
         return TimeError(sigma=sigma, is_known=True, shares_full=is_full)
     return TimeError(
-        sigma=_SIGMA_PER_MAPE * (_ASSUMED_MAPE[phase] if mape is None else mape),
-        is_known=mape is not None,
-        shares_full=is_full or (known is not None and mape is None and _SAME_GPU in known.basis),
+        sigma=log(interval.high / interval.low) / (2 * _QUANTILE_90),
+        is_known=is_known,
+        shares_full=is_full or (known is not None and not is_known and _SAME_GPU in known.basis),
     )
 
 

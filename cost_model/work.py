@@ -11,20 +11,27 @@ __all__ = ["LayerWork", "decode_work", "linear_work", "matrix_work", "prefill_wo
 
 _BYTES_16_BIT = 2
 
+Product = tuple[FloatArray, float, float, FloatArray]  # rows, inputs, outputs, matrices
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerWork:
     """
-    Work of one layer on one GPU of a stage; every array has the shape of the micro-batch sizes.
+    Work of one layer on one GPU of a stage.
+
+    Arrays have the shape of the micro-batch sizes (M,); those of matrix products (P, M), one row
+    per product.
 
     Parameters
     ----------
     rows
-        New tokens: rows of the matrix products.
-    weights
-        Weights that are read.
-    multiply_adds
-        Products of a weight and an activation, two FLOP each.
+        New tokens.
+    product_rows
+        Rows of each matrix product; for experts, those that one of them is expected to get.
+    product_inner, product_columns
+        Inputs and outputs of the matrix of each product.
+    product_count
+        Such matrices that are read: 1, or the experts that the tokens are expected to visit.
     hidden_bytes
         Bytes of the residual stream: ``rows`` times hidden width, 16 bits.
     attention_flops
@@ -35,22 +42,35 @@ class LayerWork:
         Bytes of KV cache that are read; 0 in prefill.
     heads_per_kv_head
         Query heads that share one head of keys and values.
+    gates
+        1 where the feed-forward network has a gate, else 0.
     """
 
     rows: FloatArray
-    weights: FloatArray
-    multiply_adds: FloatArray
+    product_rows: FloatArray
+    product_inner: FloatArray
+    product_columns: FloatArray
+    product_count: FloatArray
     hidden_bytes: FloatArray
     attention_flops: FloatArray
     attention_tokens: FloatArray
     cache_bytes: FloatArray
     heads_per_kv_head: FloatArray
+    gates: FloatArray
 
+    @property
+    def weights(self) -> FloatArray:
+        """Weights that are read, shape (M,)."""
+        matrix = self.product_inner * self.product_columns
+        read: FloatArray = (self.product_count * matrix).sum(axis=0)
+        return read
 
-def _attention_weights(kind: LayerKind, tp: int) -> float:
-    """Attention weights of one GPU: KV heads are repeated once there are fewer than GPUs."""
-    heads = kind.heads / tp + kind.kv_heads / min(tp, kind.kv_heads)
-    return 2 * kind.hidden * kind.head_dim * heads
+    @property
+    def multiply_adds(self) -> FloatArray:
+        """Products of a weight and an activation, two FLOP each, shape (M,)."""
+        matrix = self.product_inner * self.product_columns
+        done: FloatArray = (self.product_rows * self.product_count * matrix).sum(axis=0)
+        return done
 
 
 def _experts_read(kind: LayerKind, rows: FloatArray) -> FloatArray:
@@ -59,6 +79,46 @@ def _experts_read(kind: LayerKind, rows: FloatArray) -> FloatArray:
         return np.ones_like(rows)
     missed = 1 - kind.experts_per_token / kind.num_experts
     return kind.num_experts * (1 - missed**rows)
+
+
+def _ffn_products(
+    kind: LayerKind, width: float, rows: FloatArray, count: FloatArray
+) -> list[Product]:
+    """Gate and up as one product, then down, of a network of this inner width."""
+    outputs = (2 if kind.gated else 1) * width
+    return [(rows, kind.hidden, outputs, count), (rows, width, kind.hidden, count)]
+
+
+def _layer_products(kind: LayerKind, tp: int, rows: FloatArray) -> list[Product]:
+    """
+    Queries, keys and values as one product, the output of attention, and the network.
+
+    KV heads are repeated once there are fewer than GPUs.
+    """
+    one, read = np.ones_like(rows), _experts_read(kind, rows)
+    heads = kind.heads / tp
+    repeated = kind.kv_heads / min(tp, kind.kv_heads)
+    routed = rows * max(kind.experts_per_token, 1) / read
+    products = [
+        (rows, kind.hidden, kind.head_dim * (heads + 2 * repeated), one),
+        (rows, kind.head_dim * heads, kind.hidden, one),
+        *_ffn_products(kind, kind.ffn / tp, routed, read),
+    ]
+    if kind.shared_ffn:
+        products += _ffn_products(kind, kind.shared_ffn / tp, rows, one)
+    return products
+
+
+def _products(found: list[Product]) -> dict[str, FloatArray]:
+    """The fields of `LayerWork` that products fill, shape (P, M) each."""
+    rows, inner, columns, count = zip(*found, strict=True)
+    shape = (len(found), len(rows[0]))
+    return {
+        "product_rows": np.array(rows),
+        "product_inner": np.broadcast_to(np.array(inner, dtype=np.float64)[:, None], shape),
+        "product_columns": np.broadcast_to(np.array(columns, dtype=np.float64)[:, None], shape),
+        "product_count": np.array(count),
+    }
 
 
 def linear_work(kind: LayerKind, tp: int, rows: FloatArray) -> LayerWork:
@@ -74,33 +134,29 @@ def linear_work(kind: LayerKind, tp: int, rows: FloatArray) -> LayerWork:
     rows
         New tokens of each micro-batch, shape (M,).
     """
-    attention = _attention_weights(kind, tp)
-    active = attention + kind.active_ffn_weights / tp
-    ffn_read = _experts_read(kind, rows) * kind.expert_weights + kind.shared_weights
     return LayerWork(
         rows=rows,
-        weights=attention + ffn_read / tp,
-        multiply_adds=active * rows,
+        **_products(_layer_products(kind, tp, rows)),
         hidden_bytes=rows * kind.hidden * _BYTES_16_BIT,
         attention_flops=np.zeros_like(rows),
         attention_tokens=np.ones_like(rows),
         cache_bytes=np.zeros_like(rows),
         heads_per_kv_head=np.full_like(rows, kind.heads / kind.kv_heads),
+        gates=np.full_like(rows, kind.gated),
     )
 
 
 def matrix_work(num_rows: int, num_columns: int, tp: int, rows: FloatArray) -> LayerWork:
     """Work of one matrix, such as the LM head, whose columns ``tp`` GPUs share."""
-    weights = num_rows * num_columns / tp
     return LayerWork(
         rows=rows,
-        weights=np.full_like(rows, weights),
-        multiply_adds=weights * rows,
+        **_products([(rows, num_rows, num_columns / tp, np.ones_like(rows))]),
         hidden_bytes=rows * num_rows * _BYTES_16_BIT,
         attention_flops=np.zeros_like(rows),
         attention_tokens=np.ones_like(rows),
         cache_bytes=np.zeros_like(rows),
         heads_per_kv_head=np.ones_like(rows),
+        gates=np.zeros_like(rows),
     )
 
 

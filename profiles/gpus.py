@@ -33,6 +33,8 @@ class Gpu:
         Peak dense FLOP/s in 16 bits, on tensor cores where there are any.
     int8_ops
         Peak dense operations per second in int8 on tensor cores; None without such cores.
+    multiprocessors
+        Streaming multiprocessors.
     link
         Name of the link that usually joins GPUs of this type inside a node.
     source
@@ -46,12 +48,13 @@ class Gpu:
     memory_bytes_per_s: float
     fp16_flops: float
     int8_ops: float | None
+    multiprocessors: int
     link: str
     source: str
 
     def __post_init__(self) -> None:
         """Refuse a GPU that could hold or do nothing."""
-        for field in ("memory_bytes", "memory_bytes_per_s", "fp16_flops"):
+        for field in ("memory_bytes", "memory_bytes_per_s", "fp16_flops", "multiprocessors"):
             value = getattr(self, field)
             if not value > 0:
                 raise InputError(f"{field} of GPU {self.name!r} is {value}; it must be positive.")
@@ -72,6 +75,7 @@ def _gpu(row: Mapping[str, str]) -> Gpu:
         memory_bytes_per_s=float(row["memory_gb_per_s"]) * GB,
         fp16_flops=float(row["fp16_tflops"]) * TERA,
         int8_ops=None if int8_tops is None else int8_tops * TERA,
+        multiprocessors=int(row["multiprocessors"]),
         link=row["link"],
         source=row["source"],
     )

@@ -23,6 +23,7 @@ from solver.changes import (
 from solver.check import TOLERANCE, Violation, evaluate, score, violations
 from solver.compare import Comparison, ComparisonRow, compare
 from solver.explain import FreeGpus, Pace, WhyFree, binding_limits, free_gpus, pace_of
+from solver.intervals import plan_intervals
 from solver.objective import Goal, Limits, Objective, StopRule
 from solver.pareto import (
     PARETO_GOALS,
@@ -132,6 +133,7 @@ __all__ = [
     "one_more_gpu",
     "pace_of",
     "pareto",
+    "plan_intervals",
     "possible_changes",
     "regret",
     "relative_gap",

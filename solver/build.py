@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 
 from cost_model.calibration import calibrated_times
+from cost_model.intervals import TimeGroup, time_groups
 from cost_model.lookup import CostTables
 from cost_model.network import network_times
 from cost_model.omega import Omega, omega_loss_nats
@@ -70,11 +71,18 @@ class ModelError:
         Mean absolute relative error on points kept out of the fit; None where there are none.
     basis
         ``fit``, or what the coefficients were carried over from.
+    decode_interval, prefill_interval
+        90 % intervals: factors of a time, low and high.
+    interval_basis
+        What they rest on.
     """
 
     decode: float | None
     prefill: float | None
     basis: str
+    decode_interval: tuple[float, float]
+    prefill_interval: tuple[float, float]
+    interval_basis: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +105,8 @@ class BuiltProblem:
         type, format, kind of layer (or embedding, or head), micro-batch size, phase and length.
     errors
         What is known about the calibrated model's error, by (GPU name, format name).
+    time_groups
+        The times by the error they share, with its 90 % interval.
     quality_source
         What the quality loss rests on, in words: ``measured``, ``analytic`` or ``given`` first.
     default_loss_limit_nats
@@ -115,6 +125,7 @@ class BuiltProblem:
     source: Source
     times_by_source: Mapping[str, int]
     errors: Mapping[tuple[str, str], ModelError]
+    time_groups: tuple[TimeGroup, ...]
     quality_source: str
     default_loss_limit_nats: float | None
     workload: Workload
@@ -200,6 +211,7 @@ def build_problem(
         source=sources.weakest,
         times_by_source={each.label: sources.counts.get(each, 0) for each in Source},
         errors=_errors(stages, engine.name),
+        time_groups=time_groups(stages, chosen, engine.name, sources.weakest_of),
         quality_source=loss.text,
         default_loss_limit_nats=loss.at_4_bits,
         workload=workload,
@@ -347,6 +359,11 @@ def _errors(stages: list[StageType], engine: str) -> dict[tuple[str, str], Model
             known = coefficients_for(stage.gpu.name, engine, kernel.kernel, name)
             if known is not None:
                 errors[stage.gpu.name, name] = ModelError(
-                    decode=known.decode_mape, prefill=known.prefill_mape, basis=known.basis
+                    decode=known.decode_mape,
+                    prefill=known.prefill_mape,
+                    basis=known.basis,
+                    decode_interval=(known.decode_low, known.decode_high),
+                    prefill_interval=(known.prefill_low, known.prefill_high),
+                    interval_basis=known.interval_basis,
                 )
     return errors

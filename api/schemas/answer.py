@@ -68,6 +68,29 @@ class Metrics(Schema):
     stages: int = Field(description="Pipeline stages.")
 
 
+class IntervalReport(Schema):
+    """A 90 % prediction interval."""
+
+    low: Figure = Field(description="Lower end; null beyond any number.")
+    high: Figure = Field(description="Upper end; null beyond any number.")
+
+
+class Intervals(Schema):
+    """
+    Between which values measured ones are expected to lie, with a probability of 90 %.
+
+    Errors of times are common to a GPU type, kernel, format and phase, and independent otherwise.
+    """
+
+    ttft_ms: IntervalReport = Field(description="Of `metrics.ttft_ms`.")
+    tpot_ms: IntervalReport = Field(description="Of `metrics.tpot_ms`.")
+    batch_latency_s: IntervalReport = Field(description="Of `metrics.batch_latency_s`.")
+    latency_s: IntervalReport = Field(description="Of `metrics.latency_s`.")
+    throughput_tokens_per_s: IntervalReport = Field(
+        description="Of `metrics.throughput_tokens_per_s`."
+    )
+
+
 class MemoryReport(Schema):
     """GiB on each GPU of a stage."""
 
@@ -155,6 +178,12 @@ class KernelReport(Schema):
         "its fit; null where it is not known."
     )
     prefill_error: float | None = Field(description="The same in prefill.")
+    decode_interval: IntervalReport | None = Field(
+        description="Factors of a decode time that hold the measured one with a probability of "
+        "90 %, where no table answers; null where the model does not know the kernel."
+    )
+    prefill_interval: IntervalReport | None = Field(description="The same in prefill.")
+    interval_basis: str = Field(description="What the intervals rest on.")
     basis: str = Field(description="`fit`, or what the latency model was carried over from.")
 
 
@@ -274,6 +303,9 @@ class AnswerBase(Schema):
     )
     plan: PlanSpec | None = Field(description="The plan; null if there is none.")
     metrics: Metrics | None = Field(description="Predicted values of the plan.")
+    intervals: Intervals | None = Field(
+        description="90 % intervals of the predicted values; null in the coefficient form."
+    )
     stages: list[StageReportSpec] = Field(description="Predicted values of every stage.")
     bottlenecks: Bottlenecks | None = Field(description="What sets the pace.")
     limits: list[LimitReport] = Field(description="Limits, and how the plan keeps to them.")

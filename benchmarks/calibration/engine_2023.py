@@ -12,11 +12,18 @@ from statistics import geometric_mean
 import numpy as np
 import pandas as pd
 
-from benchmarks.calibration.errors import Split, held_out, with_errors
-from benchmarks.calibration.fitting import Prior, fit
+from benchmarks.calibration.errors import (
+    FEW_POINTS,
+    PhaseErrors,
+    Split,
+    held_out,
+    with_errors,
+    with_intervals,
+)
+from benchmarks.calibration.fitting import Prior, fit, predicted_s
 from benchmarks.calibration.points import Points, layer_points
 from benchmarks.calibration.starts import MAT_VEC, OLD_INT8, OLD_LAYER, start
-from benchmarks.calibration.transfer import shipped_pairs
+from benchmarks.calibration.transfer import NOT_HELD_OUT, shipped_pairs
 from cost_model.lookup import shipped_measurements
 from profiles.coefficients import Coefficients
 from profiles.gpus import Gpu, find_gpu
@@ -101,13 +108,23 @@ def _fit(rows: pd.DataFrame, gpu: str, format_name: str) -> Coefficients:
     priors: Mapping[str, Prior] = PRIORS[format_name]
     if priors is MAT_VEC:
         # Row by row: half a batch costs half, with a sharp corner.
-        described = replace(described, half_tokens=0.0, sharpness=4.0)
+        described = replace(
+            described, half_tokens=0.0, wave_share=0.0, narrow_factor=0.0, sharpness=4.0
+        )
     begin = replace(begin, coefficients=described)
     fitted = partial(fit, start=begin, priors=priors, joint_share=False)
-    found = replace(fitted(points).coefficients, num_points=len(points))
-    if len(points) < MIN_POINTS_TO_JUDGE:
-        return found
-    return with_errors(found, len(points), held_out(points, _one_out(points), fitted))
+    found = fitted(points)
+    if len(points) >= MIN_POINTS_TO_JUDGE:
+        errors = held_out(points, _one_out(points), fitted)
+        return with_errors(found.coefficients, len(points), errors)
+    ratios = points.seconds / predicted_s(points, found)
+    fit_to = PhaseErrors(ratios, points.is_decode, np.zeros(len(points), dtype=np.int64))
+    return with_intervals(
+        replace(found.coefficients, num_points=len(points)),
+        fit_to.wide(decode=True),
+        fit_to.wide(decode=False),
+        FEW_POINTS,
+    )
 
 
 def _one_out(points: Points) -> Split:
@@ -125,6 +142,7 @@ def _carried(coefficients: Coefficients, gpu: Gpu, basis: str, **changes: float)
         prefill_mape=None,
         decode_p90=None,
         prefill_p90=None,
+        interval_basis=NOT_HELD_OUT,
         basis=basis,
         **changes,  # type: ignore[arg-type]
     )

@@ -9,6 +9,8 @@ import pandas as pd
 
 from benchmarks.calibration.errors import (
     PhaseErrors,
+    Split,
+    fifths_of_shapes,
     halves,
     held_out,
     leave_models_out,
@@ -24,17 +26,32 @@ from profiles.units import US
 __all__ = ["Judged", "attention_fit", "gemm_fit", "layer_fits", "linear_fits"]
 
 HOST_FLOOR_S = 30e-6  # serving engines: 30 to 50 us a layer, weakly identified
-MIN_GEMM_WEIGHTS = 60e6
+MIN_GEMM_WEIGHTS = 15e6
 # Between these sizes a KV cache stays in the L2 cache from one repetition to the next.
 CACHED_BYTES = (5e6, 200e6)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A fit to all points, and its errors on points kept out."""
+    """
+    A fit to all points, and its errors on points kept out.
+
+    Parameters
+    ----------
+    fit
+        To all points; of whole layers, where kernels of attention complete it.
+    errors
+        On points kept out.
+    points
+        What was fitted.
+    alone
+        What was fitted to the points, without what completes it.
+    """
 
     fit: Fit
     errors: PhaseErrors
+    points: Points
+    alone: Coefficients
 
     @property
     def coefficients(self) -> Coefficients:
@@ -48,18 +65,26 @@ def _judged(
     priors: Mapping[str, Prior],
     *,
     joint_share: bool,
-    leave_out: bool,
+    splits: Split,
 ) -> Judged:
     fitted = partial(fit, start=begin, priors=priors, joint_share=joint_share)
-    errors = held_out(points, leave_models_out(points) if leave_out else halves(points), fitted)
+    errors = held_out(points, splits, fitted)
     found = fitted(points)
+    coefficients = with_errors(found.coefficients, len(points), errors)
     return Judged(
-        replace(found, coefficients=with_errors(found.coefficients, len(points), errors)), errors
+        fit=replace(found, coefficients=coefficients),
+        errors=errors,
+        points=points,
+        alone=coefficients,
     )
 
 
 def layer_fits(layers: pd.DataFrame) -> dict[str, Judged]:
-    """Fits to whole layers of Helix's vLLM worker, by GPU; judged on every second point."""
+    """
+    Fits to whole layers of Helix's vLLM worker, by GPU.
+
+    Judged by leaving each model out, or where there is but one, on every second point.
+    """
     rows = layers[(layers["source"] == "helix") & (layers["per"] == "layer")]
     found = {}
     for gpu, own in rows.groupby("gpu"):
@@ -72,9 +97,10 @@ def layer_fits(layers: pd.DataFrame) -> dict[str, Judged]:
                 fitted_on="Helix layer profiles (vLLM, Apache-2.0)",
             ),
         )
-        found[str(gpu)] = _judged(
-            layer_points(own), begin, LAYER, joint_share=True, leave_out=False
-        )
+        points = layer_points(own)
+        several = len(np.unique(points.model)) > 1
+        splits = leave_models_out(points) if several else halves(points)
+        found[str(gpu)] = _judged(points, begin, LAYER, joint_share=True, splits=splits)
     return found
 
 
@@ -99,7 +125,9 @@ def linear_fits(layers: pd.DataFrame, attention: Mapping[str, Fit]) -> dict[str,
         kernels = attention.get(str(gpu), attention.get("A100-80G-SXM"))
         if kernels is not None:
             begin = _with_attention(begin, kernels.coefficients)
-        judged = _judged(linear_points(own), begin, LINEAR, joint_share=False, leave_out=True)
+        points = linear_points(own)
+        splits = leave_models_out(points)
+        judged = _judged(points, begin, LINEAR, joint_share=False, splits=splits)
         found[str(gpu)] = _completed(judged, kernels)
     return found
 
@@ -150,13 +178,16 @@ def _attention_points(rows: pd.DataFrame) -> Points:
     nothing = np.ones(len(rows))
     work = LayerWork(
         rows=nothing,
-        weights=nothing,
-        multiply_adds=nothing,
+        product_rows=nothing[None],
+        product_inner=nothing[None],
+        product_columns=nothing[None],
+        product_count=0 * nothing[None],
         hidden_bytes=0 * nothing,
         attention_flops=np.where(decode, 0, 2 * batch * tokens**2 * heads * width),
         attention_tokens=np.where(decode, 1, tokens),
         cache_bytes=np.where(decode, 4 * batch * tokens * kv_heads * width, 0),
         heads_per_kv_head=heads / kv_heads,
+        gates=0 * nothing,
     )
     return Points(
         work=work,
@@ -170,7 +201,7 @@ def _attention_points(rows: pd.DataFrame) -> Points:
 
 def gemm_fit(ops: pd.DataFrame, gpu: str, kernel: str, format_name: str, fitted_on: str) -> Judged:
     """
-    Fit to matrix products of a kernel on a GPU; judged on every second of them.
+    Fit to matrix products of a kernel on a GPU; judged on shapes left out.
 
     Parameters
     ----------
@@ -180,7 +211,7 @@ def gemm_fit(ops: pd.DataFrame, gpu: str, kernel: str, format_name: str, fitted_
         What they are rows of.
     """
     begin = start(gpu, "vllm", kernel, format_name)
-    described = replace(begin.coefficients, activation_factor=2.0, fitted_on=fitted_on)
+    described = replace(begin.coefficients, activation_factor=0.0, fitted_on=fitted_on)
     begin = replace(begin, coefficients=described)
     points = gemm_points(ops[ops["gpu"] == gpu], MIN_GEMM_WEIGHTS)
-    return _judged(points, begin, GEMM, joint_share=False, leave_out=False)
+    return _judged(points, begin, GEMM, joint_share=False, splits=fifths_of_shapes(points))

@@ -1,4 +1,9 @@
-"""Least squares on log latency, with priors that keep every coefficient physical."""
+"""
+Robust least squares on log latency, with priors that keep every coefficient physical.
+
+Far residuals count by their size, not its square (pseudo-Huber loss): a few timings of a throttled
+GPU do not bend the fit.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,9 +20,10 @@ from profiles.formats import find_format
 from profiles.gpus import find_gpu
 from profiles.links import Link
 
-__all__ = ["Fit", "Prior", "fit", "predicted_s"]
+__all__ = ["Fit", "Prior", "bent", "fit", "predicted_s"]
 
 _MODEL_SD = 0.1  # relative error that a good model still has; keeps no phase from ruling the fit
+_BEND = 0.5  # spreads from which on a residual counts by its size
 _ROUNDING_SD = 12**-0.5  # of a number rounded to steps of 1
 _LINK_FIELDS = ("all_reduce_latency_s", "all_reduce_bytes_per_s")
 
@@ -57,6 +63,13 @@ def _with_values(start: Fit, values: Mapping[str, float]) -> Fit:
     return Fit(replace(start.coefficients, **own), replace(start.link, **link))  # type: ignore[arg-type]
 
 
+def bent(residuals: FloatArray) -> FloatArray:
+    """Residuals whose squares are the pseudo-Huber loss of the given ones."""
+    size = np.sqrt(2 * (np.sqrt(1 + (residuals / _BEND) ** 2) - 1))
+    bent: FloatArray = np.sign(residuals) * _BEND * size
+    return bent
+
+
 def fit(points: Points, start: Fit, priors: Mapping[str, Prior], *, joint_share: bool) -> Fit:
     """
     The coefficients under which the points are likeliest.
@@ -89,6 +102,6 @@ def fit(points: Points, start: Fit, priors: Mapping[str, Prior], *, joint_share:
 
     def residuals(logs: FloatArray) -> FloatArray:
         error = np.log(predicted_s(points, found(logs)) / points.seconds)
-        return np.concatenate([error / spread, (logs - means) / spreads])
+        return np.concatenate([bent(error / spread), (logs - means) / spreads])
 
     return found(least_squares(residuals, means).x)

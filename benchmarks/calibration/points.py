@@ -13,7 +13,16 @@ from cost_model.work import LayerWork, decode_work, linear_work, matrix_work, pr
 from profiles.architecture import LayerKind
 from profiles.units import MS, US
 
-__all__ = ["BoolArray", "Points", "gemm_points", "layer_points", "linear_points", "read_rows"]
+__all__ = [
+    "BoolArray",
+    "Points",
+    "gemm_points",
+    "join_works",
+    "kind_of",
+    "layer_points",
+    "linear_points",
+    "read_rows",
+]
 
 BoolArray = NDArray[np.bool_]
 
@@ -60,27 +69,32 @@ class Points:
 
     def take(self, chosen: BoolArray) -> "Points":
         """The points where ``chosen`` is true."""
-        work = {f.name: getattr(self.work, f.name)[chosen] for f in fields(LayerWork)}
+        work = {f.name: getattr(self.work, f.name)[..., chosen] for f in fields(LayerWork)}
         arrays = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "work"}
         return Points(work=LayerWork(**work), **arrays)
 
     @classmethod
     def join(cls, parts: Sequence["Points"]) -> "Points":
-        """The points of all parts, in order."""
+        """The points of all parts, in order; all have as many matrix products."""
 
         def joined(pieces: list[FloatArray]) -> FloatArray:
-            return np.concatenate(pieces)
+            return np.concatenate(pieces, axis=-1)
 
-        work = {
-            f.name: joined([getattr(part.work, f.name) for part in parts])
-            for f in fields(LayerWork)
-        }
         arrays = {
             f.name: joined([getattr(part, f.name) for part in parts])
             for f in fields(cls)
             if f.name != "work"
         }
-        return cls(work=LayerWork(**work), **arrays)  # type: ignore[arg-type]
+        return cls(work=join_works([part.work for part in parts]), **arrays)  # type: ignore[arg-type]
+
+
+def join_works(parts: Sequence[LayerWork]) -> LayerWork:
+    """The works of all parts, in order; all have as many matrix products."""
+    arrays = {
+        f.name: np.concatenate([getattr(part, f.name) for part in parts], axis=-1)
+        for f in fields(LayerWork)
+    }
+    return LayerWork(**arrays)
 
 
 def read_rows(folder: Path, *names: str) -> pd.DataFrame:
@@ -90,7 +104,8 @@ def read_rows(folder: Path, *names: str) -> pd.DataFrame:
     return rows.assign(gpu=rows["gpu"].replace(CATALOGUE_NAMES))
 
 
-def _kind(row: pd.Series) -> LayerKind:
+def kind_of(row: pd.Series) -> LayerKind:
+    """The shape of the layers that a row is about."""
     return LayerKind(
         name="decoder",
         hidden=int(row["hidden"]),
@@ -130,7 +145,7 @@ def layer_points(rows: pd.DataFrame) -> Points:
     parts = []
     for _, group in _groups(rows, "phase", "tokens"):
         first, batch = group.iloc[0], np.sort(group["batch"].to_numpy(dtype=np.int64))
-        kind, tp, tokens = _kind(first), int(first["tp"]), float(first["tokens"])
+        kind, tp, tokens = kind_of(first), int(first["tp"]), float(first["tokens"])
         if first["phase"] == "decode":
             work = decode_work(kind, tp, batch, tokens, 16)
             resolution = np.where(batch <= 100, 0.1 * MS, 1 * MS)
@@ -149,7 +164,7 @@ def linear_points(rows: pd.DataFrame) -> Points:
     for _, group in _groups(rows):
         ordered, first = group.sort_values("tokens"), group.iloc[0]
         tokens = ordered["tokens"].to_numpy(dtype=np.float64)
-        work = linear_work(_kind(first), int(first["tp"]), tokens)
+        work = linear_work(kind_of(first), int(first["tp"]), tokens)
         parts.append(_points(ordered, work, resolution_s=np.zeros(len(ordered))))
     return Points.join(parts)
 

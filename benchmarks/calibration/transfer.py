@@ -4,13 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import geometric_mean
 
+from benchmarks.calibration.classes import LOW_POWER, class_coefficients
 from profiles.coefficients import Coefficients
 from profiles.gpus import Gpu, load_gpus
 from profiles.kernels import Kernel, load_kernels
 
-__all__ = ["KernelRatio", "full_kernels", "low_bit_kernels", "pascal_kernels", "shipped_pairs"]
+__all__ = [
+    "NOT_HELD_OUT",
+    "KernelRatio",
+    "full_kernels",
+    "low_bit_kernels",
+    "pascal_kernels",
+    "shipped_pairs",
+]
 
 _TOP_SHARE = 0.97
+NOT_HELD_OUT = ""  # until `intervals` finds what stands in
+TENSOR_CORES_FROM = 70  # compute capability
 _PRODUCTS_PER_LAYER = 4  # QKV, attention output, gate and up, down
 SIBLINGS = {
     "A100-40G-PCIe": "A100-40G-SXM",
@@ -24,7 +34,6 @@ SIBLINGS = {
 A10G_COMPUTE_SHARE = 0.62
 # The int8 tensor cores of a T4 make prefill 1.5-1.65 times as fast as fp16 ones (LLM-PQ), not
 # twice: 0.8 of the fp16 share, since its 70 W bind. The L4 has 72 W.
-LOW_POWER = ("T4", "L4")
 LOW_POWER_INT8_RATIO = 0.8
 
 
@@ -41,6 +50,8 @@ class KernelRatio:
         Extra seconds per matrix product.
     half_tokens
         Rows at which compute reaches half of its share, where more than with 16 bits.
+    narrow_factor, input_factor
+        Of the kernel itself; None for those of 16 bits.
     fitted, on_gpu, fitted_on
         Fit behind the numbers and the GPU and data it comes from; ``fitted`` None where the
         ratios are assumed.
@@ -50,6 +61,8 @@ class KernelRatio:
     memory: float
     overhead_s: float = 0.0
     half_tokens: float = 0.0
+    narrow_factor: float | None = None
+    input_factor: float | None = None
     fitted: Coefficients | None = None
     on_gpu: str = ""
     fitted_on: str = ""
@@ -61,11 +74,13 @@ class KernelRatio:
         compute = low.compute_share / full.compute_share
         # Above 1 a weight-only kernel would beat the tensor cores it feeds, or the low-bit
         # matrix sat in the L2 cache, where a whole model's does not.
-        int8_activations = low.format == "w8a8"
+        int8_activations = low.format in ("w8a8", "fp8")
         return cls(
             compute=compute if int8_activations else min(compute, 1.0),
             memory=min(memory, 1.0),
             overhead_s=max(low.layer_overhead_s - full.layer_overhead_s, 0.0),
+            narrow_factor=low.narrow_factor,
+            input_factor=low.input_factor,
             fitted=low,
             on_gpu=low.gpu,
             fitted_on=fitted_on,
@@ -87,6 +102,7 @@ def _unmeasured(coefficients: Coefficients, **changes: object) -> Coefficients:
         prefill_mape=None,
         decode_p90=None,
         prefill_p90=None,
+        interval_basis=NOT_HELD_OUT,
         **changes,  # type: ignore[arg-type]
     )
 
@@ -131,7 +147,22 @@ def full_kernels(
     for gpu, sibling in SIBLINGS.items():
         scaled = _unmeasured(found[sibling], gpu=gpu, basis=f"scaled from {sibling}")
         found[gpu] = _with_attention(scaled, attention.get(gpu))
-    return found
+    return found | _of_classes(fitted, found)
+
+
+def _of_classes(
+    fitted: Mapping[str, Coefficients], found: Mapping[str, Coefficients]
+) -> dict[str, Coefficients]:
+    """The rest of the catalogue, but for Pascal, which has no tensor cores."""
+    missing = [gpu for gpu in load_gpus().values() if gpu.name not in found]
+    like = next(iter(fitted.values()))
+    return {
+        gpu.name: _unmeasured(
+            class_coefficients(gpu, like, fitted), basis="means of the GPUs of its classes"
+        )
+        for gpu in missing
+        if gpu.compute_capability >= TENSOR_CORES_FROM
+    }
 
 
 def _from_products(
@@ -199,6 +230,12 @@ def pascal_kernels(
     return found
 
 
+_INTERVALS = ("decode_low", "decode_high", "prefill_low", "prefill_high", "interval_basis")
+_ERRORS = (
+    *("num_points", "decode_mape", "prefill_mape", "decode_p90", "prefill_p90"),
+    *_INTERVALS,
+)
+
 # gptq_gemm works on CUDA cores for few rows and unpacks to 16 bits for many. Beside fp16,
 # AWQ and GPTQ layers of its age decode 1.1-1.9 times as fast and prefill at 0.56-0.9 of the
 # speed (llm-perf-leaderboard: T4, A10G, A100); 3 bits straddle words and read worst.
@@ -209,10 +246,12 @@ _GPTQ_GEMM = {
 
 
 def low_bit_kernels(
-    full: Mapping[str, Coefficients], ratios: Mapping[tuple[str, str], KernelRatio]
+    full: Mapping[str, Coefficients],
+    ratios: Mapping[tuple[str, str], KernelRatio],
+    pairs: Sequence[tuple[Gpu, Kernel]],
 ) -> list[Coefficients]:
     """
-    The other kernels of vLLM on every GPU that they run on.
+    Kernels of fewer bits from those of 16 bits on the same GPU.
 
     Parameters
     ----------
@@ -220,10 +259,12 @@ def low_bit_kernels(
         16-bit kernels by GPU.
     ratios
         Measured ratios by (GPU, format).
+    pairs
+        GPUs and kernels of one engine; those of 16 bits are left out.
     """
     return [
         _low_bit(full[gpu.name], kernel, _ratio(gpu, kernel, ratios))
-        for gpu, kernel in shipped_pairs("vllm")
+        for gpu, kernel in pairs
         if kernel.format != "w16a16"
     ]
 
@@ -238,6 +279,8 @@ def _ratio(gpu: Gpu, kernel: Kernel, ratios: Mapping[tuple[str, str], KernelRati
 
 def _measured_like(gpu: Gpu, kernel: Kernel) -> str:
     """The GPU with measured products of a kernel that is nearest in architecture."""
+    if kernel.format == "fp8":
+        return "H100-SXM"
     if gpu.compute_capability == 89:
         return "L40S"
     if gpu.compute_capability in (80, 90) or kernel.format == "w8a8":
@@ -249,18 +292,27 @@ def _low_bit(full: Coefficients, kernel: Kernel, ratio: KernelRatio) -> Coeffici
     assumed = ratio.fitted is None
     scaled = _unmeasured(
         full,
+        engine=kernel.engine,
         kernel=kernel.kernel,
         format=kernel.format,
         compute_share=min(full.compute_share * ratio.compute, _TOP_SHARE),
         memory_share=min(full.memory_share * ratio.memory, _TOP_SHARE),
         half_tokens=max(full.half_tokens, ratio.half_tokens),
+        narrow_factor=_given(ratio.narrow_factor, full.narrow_factor),
+        input_factor=_given(ratio.input_factor, full.input_factor),
         layer_overhead_s=full.layer_overhead_s + _PRODUCTS_PER_LAYER * ratio.overhead_s,
         fitted_on=ratio.fitted_on,
         basis="assumed ratio to w16a16 on the same GPU"
         if assumed
         else f"w16a16 on the same GPU, scaled as matrix products on {ratio.on_gpu}",
     )
-    if ratio.fitted is None or ratio.on_gpu != full.gpu:
+    if ratio.fitted is None or ratio.on_gpu not in (full.gpu, SIBLINGS.get(full.gpu)):
         return scaled
-    errors = ("num_points", "decode_mape", "prefill_mape", "decode_p90", "prefill_p90")
-    return replace(scaled, **{name: getattr(ratio.fitted, name) for name in errors})
+    if ratio.on_gpu != full.gpu:
+        intervals = {name: getattr(ratio.fitted, name) for name in _INTERVALS}
+        return replace(scaled, **intervals)  # of the same chip
+    return replace(scaled, **{name: getattr(ratio.fitted, name) for name in _ERRORS})
+
+
+def _given(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value

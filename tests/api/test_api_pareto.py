@@ -98,7 +98,7 @@ def test_every_point_is_a_whole_plan_with_its_gap(run, one_gpu):
     assert {view["name"] for view in answer["views"]} == {"fastest", "best quality", "balanced"}
     for point in answer["points"]:
         assert point["plan"]["stages"][0]["gpu"] == "L4"
-        assert point["objectives"]["latency"]["gap"] <= 0.001
+        assert point["objectives"]["latency"]["gap"] <= 0.001 * (1 + 1e-9)
         assert point["metrics"]["latency_s"] == point["objectives"]["latency"]["value"]
         assert point["objectives"]["quality_loss"]["bound"] >= 0
 

@@ -18,7 +18,7 @@ from cost_model.latency import (
 from cost_model.lookup import CostTables
 from cost_model.roofline import roofline_s
 from cost_model.source import Source
-from cost_model.work import decode_work, linear_work, prefill_work
+from cost_model.work import decode_work, linear_work, matrix_work, prefill_work
 from profiles.architecture import LayerKind
 from profiles.coefficients import coefficients_for, load_coefficients
 from profiles.errors import MissingProfileError
@@ -73,6 +73,10 @@ def round_coefficients():
         attention_half_tokens=0.0,
         activation_factor=0.0,
         half_tokens=0.0,
+        wave_share=0.0,
+        narrow_factor=0.0,
+        step_share=0.0,
+        input_factor=0.0,
         sharpness=np.inf,
         layer_overhead_s=0.0,
         host_floor_s=0.0,
@@ -83,12 +87,13 @@ def test_a_decode_step_reads_weights_and_cache_by_hand(round_gpu, round_coeffici
     """
     Attention 1024 x 128 x 2 x (8 + 2) = 2 621 440 weights, FFN 3 x 1024 x 4096 = 12 582 912.
 
-    15 204 352 x 2 bytes at 0.5 TB/s are 60.817408 us; 4 requests x 500 tokens x 2 x 2 x 128
+    15 204 352 x 2 bytes at 0.5 TB/s are 60.817408 us, and 4 rows of 2 560, 2 048, 9 216 and 5 120
+    inputs and outputs, 151 552 bytes, 0.303104 us; 4 requests x 500 tokens x 2 x 2 x 128
     numbers x 2 bytes = 2 048 000 bytes are 4.096 us.
     """
     work = decode_work(SMALL, 1, np.array([4]), 500, 16)
     found = roofline_s(work, round_gpu, find_format("w16a16"), round_coefficients)
-    assert found == pytest.approx(60.817408e-6 + 4.096e-6)
+    assert found == pytest.approx(60.817408e-6 + 0.303104e-6 + 4.096e-6)
 
 
 def test_prefill_multiplies_weights_and_attends_by_hand(round_gpu, round_coefficients):
@@ -100,6 +105,46 @@ def test_prefill_multiplies_weights_and_attends_by_hand(round_gpu, round_coeffic
     work = prefill_work(SMALL, 1, np.array([4]), 1000)
     found = roofline_s(work, round_gpu, find_format("w16a16"), round_coefficients)
     assert found == pytest.approx(2432.69632e-6 + 163.84e-6)
+
+
+def product(rows, inputs, outputs):
+    return matrix_work(inputs, outputs, 1, np.array([float(rows)]))
+
+
+def test_tiles_and_waves_are_paid_whole_by_hand(round_gpu, round_coefficients):
+    """
+    130 rows x 1280 outputs are 2 x 10 tiles of 128 x 128: two waves on 16 multiprocessors.
+
+    They compute 2 x 16 x 128 x 128 = 524 288 outputs instead of 166 400, each 2 x 8192 FLOP at
+    50 TFLOP/s: 171.8 us.
+    """
+    gpu = replace(round_gpu, multiprocessors=16)
+    whole = replace(round_coefficients, wave_share=1.0)
+    found = roofline_s(product(130, 8192, 1280), gpu, find_format("w16a16"), whole)
+    assert found == pytest.approx(524_288 * 2 * 8192 / 50e12)
+
+
+def test_beyond_a_step_weights_are_read_more_slowly(round_gpu, round_coefficients):
+    """32 rows read once; 33 half as slowly again, 65 twice; 129 half as slowly, for tiles pay."""
+    stepped = replace(round_coefficients, step_rows=32.0, step_share=0.5)
+    weights = 2 * 8192 * 8192
+
+    def reading(rows):
+        seconds = roofline_s(product(rows, 8192, 8192), round_gpu, find_format("w16a16"), stepped)
+        return seconds[0] * 0.5e12 - 2 * rows * 2 * 8192
+
+    assert [reading(rows) / weights for rows in (32, 33, 65, 129)] == pytest.approx(
+        [1, 1.5, 2, 1.5]
+    )
+
+
+def test_activations_that_are_quantised_first_are_moved_once_more(round_gpu, round_coefficients):
+    """4 times 16 bits of 100 x 8192 inputs at 1 TB/s: 6.5536 us."""
+    moved = replace(round_coefficients, input_factor=4.0)
+    form = find_format("fp8")
+    both = [roofline_s(product(100, 8192, 8192), round_gpu, form, c)
+            for c in (moved, round_coefficients)]  # fmt: skip
+    assert both[0] - both[1] == pytest.approx(2 * 4 * 100 * 8192 / 1e12)
 
 
 def test_int8_activations_use_the_int8_cores(round_gpu, round_coefficients):

@@ -89,7 +89,7 @@ def test_fewer_bits_never_lose_less_in_any_shipped_model(name):
     model, anchor = find_model(name), best_anchor(find_model(name))
     by_bits = sorted(
         (each for each in load_formats().values() if each.act_bits == 16),
-        key=lambda each: -each.weight_bits,
+        key=lambda each: -each.bits_per_weight,
     )
     loss = layer_loss_nats(model, by_bits, anchor)
     assert by_bits[0].weight_bits == 16
