@@ -39,6 +39,12 @@ _STOPS: dict[str, BackendStop | None] = {
 }
 # Presolve costs more than it saves on models this small, but may settle what is left undecided.
 _PRESOLVES, _UNDECIDED = ("off", "on"), "kUnknown"
+# Heuristics that solve smaller integer programs: the search has plans, and needs bounds.
+_SUB_MIPS = (
+    "mip_heuristic_run_root_reduced_cost",
+    "mip_heuristic_run_rens",
+    "mip_heuristic_run_rins",
+)
 # Tighter than the check's own tolerance, so that a point it accepts passes the check.
 _FEASIBILITY = 1e-9
 
@@ -166,6 +172,8 @@ def _load(model: LinearModel, effort: Effort, *, integer: bool) -> highspy.Highs
         "mip_feasibility_tolerance": _FEASIBILITY,
         "dual_feasibility_tolerance": _FEASIBILITY,
     }
+    if integer:
+        options |= dict.fromkeys(_SUB_MIPS, False)
     if effort.max_nodes is not None:
         options["mip_max_nodes"] = effort.max_nodes
     for option, value in options.items():
