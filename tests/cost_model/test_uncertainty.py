@@ -1,6 +1,6 @@
 """How far times may be off: random factors by GPU, kernel, format and phase."""
 
-from math import log, pi, sqrt
+from math import log, sqrt
 
 import numpy as np
 import pytest
@@ -25,13 +25,13 @@ def stage(gpu_name, tp=1):
     return StageType(gpu=gpu, tp=tp, link=link, kernels=kernels, formats=np.ones(3, dtype=bool))
 
 
-def test_a_mean_error_is_a_standard_deviation_times_root_two_over_pi():
+def test_an_interval_of_90_percent_is_1_645_standard_deviations_either_way():
     gpu = find_gpu("T4")
     kernel = default_kernel("vllm", FORMATS[0], gpu)
     known = coefficients_for("T4", "vllm", kernel.kernel, "w16a16")
     error = error_of(gpu, "vllm", kernel, FORMATS[0], "decode")
     assert error.is_known
-    assert error.sigma == pytest.approx(known.decode_mape * sqrt(pi / 2))
+    assert error.sigma == pytest.approx(log(known.decode_high / known.decode_low) / 2 / 1.645, 1e-3)
 
 
 def test_what_nobody_measured_is_assumed():
@@ -40,7 +40,7 @@ def test_what_nobody_measured_is_assumed():
     error = error_of(gpu, "vllm", kernel, FORMATS[2], "prefill")
     assert not error.is_known
     assert error.shares_full
-    assert error.sigma == pytest.approx(0.25 * sqrt(pi / 2))
+    assert error.sigma == pytest.approx(log(2) / 1.645, 1e-3)
 
 
 def test_a_calibration_that_identified_a_kernel_gives_its_error():

@@ -27,6 +27,7 @@ CPU = Gpu(
     memory_bytes=1,
     memory_bytes_per_s=1.0,
     fp16_flops=1.0,
+    multiprocessors=1,
     int8_ops=None,
     link="pcie3-x16",
     source="",
