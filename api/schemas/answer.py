@@ -16,6 +16,8 @@ __all__ = [
     "Bottlenecks",
     "Comparison",
     "EvaluationAnswer",
+    "IntervalReport",
+    "Intervals",
     "KernelReport",
     "LimitReport",
     "MemoryReport",
