@@ -72,7 +72,7 @@ def first(name: str, values: np.ndarray) -> np.ndarray:
     """
     Weights to start from: norms of one, outputs scaled by depth, embeddings as large as a layer's.
 
-    Small embeddings would leave nearly all of the loss to the first layer, as in no published model.
+    Small embeddings would leave nearly all of the loss to the first layer, as in no real model.
     """
     values = values.astype(np.float32)
     if values.ndim == 1:
