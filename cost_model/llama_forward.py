@@ -46,7 +46,8 @@ def import_torch() -> ModuleType:
             "Calibration runs the model with PyTorch, which is not installed; install it with "
             "pip install 'hetplan[torch]', or leave --calibrate out."
         ) from None
-    return torch
+    module: ModuleType = torch
+    return module
 
 
 class LlamaDecoder:

@@ -40,6 +40,16 @@ def write_checkpoint(
     return folder
 
 
+def displaced(count: int, orders: int) -> list[np.ndarray]:
+    """Random orders in which nothing keeps its place."""
+    rng, found = np.random.default_rng(0), []
+    while len(found) < orders:
+        order = rng.permutation(count)
+        if (order != np.arange(count)).all():
+            found.append(order)
+    return found
+
+
 def llama_config(**fields: object) -> dict[str, Any]:
     """A Llama-like decoder of 3 layers, 64 wide, with 4 heads that share 2 of keys."""
     return {

@@ -23,7 +23,7 @@ CONFIG = llama_config(
     intermediate_size=FFN,
     vocab_size=256,
     max_position_embeddings=LENGTH,
-    tie_word_embeddings=True,
+    tie_word_embeddings=False,
 )
 HELD_OUT = 40  # of the files, the last of each so many is for testing
 
@@ -69,12 +69,16 @@ def train(folder: Path, *, steps: int, batch: int, seed: int = 0) -> Path:
 
 
 def first(name: str, values: np.ndarray) -> np.ndarray:
-    """Weights to start from: small embeddings, norms of one, outputs scaled by depth."""
+    """
+    Weights to start from: norms of one, outputs scaled by depth, embeddings as large as a layer's.
+
+    Small embeddings would leave nearly all of the loss to the first layer, as in no real model.
+    """
     values = values.astype(np.float32)
     if values.ndim == 1:
         return np.ones_like(values)
     if "embed" in name:
-        return values * np.float32(np.sqrt(HIDDEN) * 0.02)
+        return values * np.float32(np.sqrt(HIDDEN))
     is_output = name.endswith(("o_proj.weight", "down_proj.weight"))
     return values * np.float32(0.7 / np.sqrt(2 * LAYERS) if is_output else 0.7)
 
@@ -85,7 +89,7 @@ def loss_of(weights: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Ten
     for layer in range(LAYERS):
         state = layer_of(weights, f"model.layers.{layer}", state)
     state = normed(state, weights["model.norm.weight"])
-    logits = state @ weights["model.embed_tokens.weight"].T
+    logits = state @ weights["lm_head.weight"].T
     return functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
 
 
