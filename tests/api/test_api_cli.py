@@ -376,6 +376,7 @@ def work(cancelled):
     while not cancelled():
         time.sleep(0.01)
     return "incumbent"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 print(run_until_interrupt(work, lambda: print("stopping")))
 """
