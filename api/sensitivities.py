@@ -30,6 +30,10 @@ OnLayer = Callable[[int, int], None]
 CONFIG = "config.json"
 _NO_NAME = re.compile(r"[^\w .:+()/\-]")
 _MOST_LETTERS = 100
+_RANDOM = (
+    "Random tokens rank widths, but layers badly; give tokens of text like that which will be "
+    "served with --tokens."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +141,10 @@ def _calibrated(
         tokens_text=text,
         on_layer=on_layer,
     )
-    return _file(omega, "calibrated", request, model, checkpoint)
+    file = _file(omega, "calibrated", request, model, checkpoint)
+    if request.tokens is not None:
+        return file
+    return file.model_copy(update={"warnings": [*file.warnings, _RANDOM]})
 
 
 def _file(

@@ -270,3 +270,27 @@ def test_a_long_run_shows_what_is_left(monkeypatch):
 def test_the_schema_of_the_file_is_published():
     data, _ = read_text(CliRunner().invoke(app, ["schema", "omega"]).stdout)
     assert data["properties"]["kind"]["const"] == "omega"
+
+
+def test_a_model_is_run_on_tokens_of_text(checkpoint, tmp_path):
+    """Two bits by a pass of their own; the level is the model's own, as nothing is published."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    tokens = tmp_path / "tokens.txt"
+    tokens.write_text("1 2 3 4 5 6 7 8\n9 10 11 12 13 14 15 16\n")
+    omega = made(checkpoint, "--calibrate", "--tokens", tokens, "--bits", "2,3,4")
+    assert (omega["method"], omega["provenance"]) == ("calibrated", "measured")
+    assert omega["basis"]["tokens"].startswith("tokens.txt (sha256 ")
+    assert "over 16 tokens of tokens.txt" in omega["text"]
+    two, three, four = np.array(omega["loss_nats"]).T
+    assert (two > three).all()
+    assert (three > four).all()
+    scaled = made(checkpoint, "--calibrate", "--tokens", tokens, "--nats-at-4-bits", 0.1)
+    assert scaled["nats_at_4_bits"] == pytest.approx(0.1, abs=1e-6)
+    assert scaled["provenance"] == "given"
+
+
+def test_random_tokens_are_warned_of(checkpoint, monkeypatch):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    monkeypatch.setattr("profiles.token_ids._RANDOM_TOKENS", 64)
+    warnings = made(checkpoint, "--calibrate")["warnings"]
+    assert any("Random tokens rank widths" in each for each in warnings)

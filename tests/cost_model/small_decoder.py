@@ -1,7 +1,8 @@
 """
 A byte-level decoder trained on the source of Python's standard library, kept as a checkpoint.
 
-One thread, AdamW, some minutes. It is trained here because no published model is at hand in a test.
+One thread, AdamW, a quarter of an hour. It is trained here because no published model is at hand in
+a test.
 """
 
 import json
