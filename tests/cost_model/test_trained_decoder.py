@@ -167,7 +167,7 @@ def measured(study):
 @pytest.mark.timeout(3600)
 @pytest.mark.xfail(
     reason="0.90: on this decoder the widths alone reach 0.90, and rounding errors tell no more",
-    strict=False,
+    strict=True,
 )
 @pytest.mark.parametrize("name", ["across from 2", "across"])
 def test_rounding_errors_rank_mixes_across_budgets(study, name):
